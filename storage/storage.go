@@ -1,5 +1,5 @@
-// Package storage says what the cloud needs of block storage. It holds the Driver interface and its words only;
-// each driver lives in a folder of its own (local, mem, and later ceph), and storage/conformance holds the suite that all of them pass.
+// Package storage says what the cloud needs of block storage. It holds the Driver interface and its words only (with the checks of
+// ids and sizes that every driver makes); each driver lives in a folder of its own (local, mem, and later ceph), and storage/conformance holds the suite that all of them pass.
 //
 // Drivers run in the agent. They decide nothing: ids, sizes and sources come from the controller. Every method is
 // idempotent by id, so that a Task may be repeated after a crash at any point.
@@ -23,6 +23,8 @@ var (
 	ErrInvalidImage = errors.New("invalid image")
 	// ErrShrink: a volume can only grow.
 	ErrShrink = errors.New("a volume cannot shrink")
+	// ErrInvalid: the id or the size that was asked for is not one that can exist; nothing was looked at.
+	ErrInvalid = errors.New("invalid id or size")
 	// ErrConflict: an object with this id exists with other properties (size, source).
 	ErrConflict = errors.New("exists with other properties")
 )
@@ -51,9 +53,11 @@ type ImageInfo struct {
 // ImageSource is the bytes of an image with what the caller promised about them.
 type ImageSource struct {
 	ID     string
-	Format string    // FormatRaw or FormatQCOW2: what the import said. It is checked, never guessed
-	SHA256 string    // expected digest of the bytes; "" when not known
-	Data   io.Reader // read once, to its end
+	Format string // FormatRaw or FormatQCOW2: what the import said. It is checked, never guessed
+	SHA256 string // expected digest of the bytes in hexadecimal; "" when not known
+	// Data is read once, to its end. If it is an io.Closer it is closed when ctx ends, so that a stalled upload does not hold the import;
+	// any other reader must end by itself.
+	Data io.Reader
 	// MaxBytes bounds the virtual size; an image that claims more is ErrInvalidImage. 0 means 2 TiB.
 	MaxBytes int64
 }
@@ -84,16 +88,17 @@ type Contents struct {
 	Volumes []Volume `json:"volumes"`
 }
 
-// Driver is one storage pool. Sizes are bytes and multiples of 1 MiB. Ids are UUID-like ([a-z0-9-]+, at most 64
-// characters); a driver refuses any other id, since ids become file names. All methods are safe for concurrent use, also on the same id.
+// Driver is one storage pool. Sizes are bytes, multiples of 1 MiB and at most MaxVolumeBytes. Ids are UUID-like ([a-z0-9-], at most 64
+// characters, the first one not a "-"); a driver refuses any other id and size with ErrInvalid, since ids become file names. All
+// methods are safe for concurrent use, also on the same id, and give up when ctx ends.
 type Driver interface {
 	// Name is the driver's name, as in a volume's spec: "local", "mem", "ceph".
 	Name() string
 	Capacity(ctx context.Context) (Capacity, error)
 	Contents(ctx context.Context) (Contents, error)
 
-	// ImportImage stores an image. If the image is there already it returns its facts without reading Data.
-	// Errors: ErrInvalidImage, ErrNoSpace. Nothing is left behind by a failed or interrupted import.
+	// ImportImage stores an image. If the image is there already it returns its facts without reading Data (ErrConflict when another
+	// SHA256 is promised now). Errors: ErrInvalidImage, ErrNoSpace. Nothing is left behind by a failed or interrupted import.
 	ImportImage(ctx context.Context, source ImageSource) (ImageInfo, error)
 	// Image returns the facts of an imported image, or ErrNotFound.
 	Image(ctx context.Context, id string) (ImageInfo, error)
@@ -101,16 +106,17 @@ type Driver interface {
 	DeleteImage(ctx context.Context, id string) error
 
 	// CreateVolume makes the volume; nil when it exists with the same source and a size no smaller than asked; ErrConflict when it
-	// exists otherwise. A clone must be at least as large as its image (ErrShrink).
+	// exists otherwise. A clone must be at least as large as its image (ErrShrink); ErrNotFound when there is no such image; ErrNoSpace.
 	CreateVolume(ctx context.Context, id string, size int64, source VolumeSource) (Volume, error)
 	// Volume returns what the pool knows, or ErrNotFound. It works while a guest has the volume open.
 	Volume(ctx context.Context, id string) (Volume, error)
-	// ResizeVolume grows a volume that no guest has open (ErrInUse). nil when it has that size; ErrShrink when it is larger.
+	// ResizeVolume grows a volume that no guest has open (ErrInUse). nil when it has that size; ErrShrink when it is larger; ErrNotFound.
 	ResizeVolume(ctx context.Context, id string, size int64) error
 	// DeleteVolume removes the volume and its snapshots; ErrInUse while a guest has it open; nil when it is gone already.
 	DeleteVolume(ctx context.Context, id string) error
 
-	// CreateSnapshot keeps the present content under snapshot; nil when that snapshot exists. ErrInUse while a guest has it open, unless the driver can.
+	// CreateSnapshot keeps the present content under snapshot; nil when that snapshot exists. ErrInUse while a guest has it open, unless the driver can;
+	// ErrNotFound when there is no such volume.
 	CreateSnapshot(ctx context.Context, volume, snapshot string) error
 	// RestoreSnapshot makes the volume's content what it was (its size too, when it has grown since). ErrInUse, ErrNotFound.
 	RestoreSnapshot(ctx context.Context, volume, snapshot string) error
