@@ -17,7 +17,7 @@ var (
 	ErrNotFound = errors.New("no such machine on this host")
 	// ErrNotRunning: the call needs a running machine.
 	ErrNotRunning = errors.New("the machine is not running")
-	// ErrInvalid: the machine's description cannot be built (the text says which field).
+	// ErrInvalid: the machine's description, or an argument, makes no sense (the text says which field). Repeating the call does not help.
 	ErrInvalid = errors.New("invalid machine")
 	// ErrUnavailable: the hypervisor does not answer (libvirtd is down, a call passed its deadline). The outcome is unknown; look again later.
 	ErrUnavailable = errors.New("the hypervisor does not answer")
@@ -43,7 +43,8 @@ const (
 	ReasonUnknown  StopReason = "Unknown"  // it has run, and nobody remembers how it ended
 )
 
-// Machine is one Instance with its hardware resolved. It is data from users: implementations must treat every string as hostile.
+// Machine is one Instance with its hardware resolved. It is data from users: implementations must treat every string as hostile. Validate says
+// what is accepted.
 type Machine struct {
 	ID        string // the Instance's id (UUID), also the libvirt domain's UUID
 	Name      string // for people who look at the host; [a-zA-Z0-9._-]{1,64}, made by the agent ("coloa-<short id>")
@@ -55,7 +56,7 @@ type Machine struct {
 	MemoryMiB int64  // at least 16
 	Disks     []Disk // in boot order
 	NICs      []NIC
-	SerialLog string            // absolute path of the file that keeps the serial output; "" keeps none
+	SerialLog string            // absolute path of the file that keeps the serial output, its folder is made if missing; "" keeps none
 	Labels    map[string]string // shown in the domain's metadata
 }
 
@@ -65,7 +66,7 @@ type Disk struct {
 	Path     string // absolute path of a file
 	Format   string // "raw" or "qcow2": recorded by the storage driver, never probed
 	ReadOnly bool
-	CDROM    bool // an ISO image (the cloud-init seed)
+	CDROM    bool // an ISO image (the cloud-init seed): read-only, never booted from
 	// Throttle, 0 means without a limit.
 	ReadIOPS, WriteIOPS               int64 // operations a second
 	ReadBytesPerSec, WriteBytesPerSec int64
@@ -112,7 +113,7 @@ type Hypervisor interface {
 	Get(ctx context.Context, id string) (Observation, error)
 	// Define makes the machine known, without starting it. If it is known already, nothing changes. ErrInvalid.
 	Define(ctx context.Context, machine Machine) error
-	// Start runs a defined machine; nil when it runs. ErrNotFound.
+	// Start runs a defined machine; nil when it runs, or is paused (then Resume continues it). ErrNotFound.
 	Start(ctx context.Context, id string) error
 	// Shutdown asks the guest to power off (ACPI) and returns at once; the guest may ignore it. nil when it does not run. ErrNotFound.
 	Shutdown(ctx context.Context, id string) error
@@ -120,9 +121,10 @@ type Hypervisor interface {
 	Kill(ctx context.Context, id string) error
 	// Reboot asks the guest to reboot (ACPI) or, with force, resets it as a button would. The qemu process stays. ErrNotRunning, ErrNotFound.
 	Reboot(ctx context.Context, id string, force bool) error
-	// Resume continues a paused machine. ErrNotFound, ErrNotRunning.
+	// Resume continues a paused machine; nil when it runs. ErrNotFound, ErrNotRunning.
 	Resume(ctx context.Context, id string) error
-	// ResizeDisk grows a disk under a running machine to size bytes. ErrNotRunning, ErrNotFound.
+	// ResizeDisk grows the disk with this path under a running machine to size bytes, a multiple of 512. ErrInvalid when the machine has no such
+	// disk, or it is larger already. ErrNotRunning, ErrNotFound.
 	ResizeDisk(ctx context.Context, id, path string, size int64) error
 	// Remove forgets a machine that does not run (it kills it if it does). Files stay. nil when it is unknown.
 	Remove(ctx context.Context, id string) error
@@ -130,5 +132,6 @@ type Hypervisor interface {
 	Console(ctx context.Context, id string) (io.ReadWriteCloser, error)
 	// Events delivers until ctx ends; then the channel is closed. A slow reader loses events, never blocks the hypervisor.
 	Events(ctx context.Context) (<-chan Event, error)
+	// Close detaches from the host: subscriptions and consoles end, and later calls return ErrUnavailable. Machines run on.
 	Close() error
 }
