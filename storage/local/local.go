@@ -146,6 +146,9 @@ func (d *Driver) Capacity(ctx context.Context) (storage.Capacity, error) {
 // Contents lists the pool. A volume whose disk cannot be read is listed with the facts that were written when it was made, so that
 // a damaged volume hides neither itself nor the others.
 func (d *Driver) Contents(ctx context.Context) (storage.Contents, error) {
+	if err := ctx.Err(); err != nil {
+		return storage.Contents{}, err
+	}
 	images, err := listIDs(d.imagesDir())
 	if err != nil {
 		return storage.Contents{}, err
