@@ -71,7 +71,7 @@ func (d *Driver) runQemuImg(ctx context.Context, limit limits, arguments ...stri
 	err := command.Run()
 	runtime.UnlockOSThread()
 
-	output := stdout.Bytes()
+	output := stdout.kept.Bytes()
 	switch {
 	case err == nil && !stdout.cut:
 		return output, nil
@@ -82,7 +82,7 @@ func (d *Driver) runQemuImg(ctx context.Context, limit limits, arguments ...stri
 	case bounded.Err() != nil:
 		return nil, fmt.Errorf("%w: %s took longer than %s and was ended", errTool, arguments[0], limit.wall)
 	}
-	return output, toolError(arguments[0], err, stderr.String())
+	return output, toolError(arguments[0], err, stderr.kept.String())
 }
 
 // toolError says why qemu-img failed, in the contract's words where it has any.
@@ -96,6 +96,8 @@ func toolError(verb string, err error, stderr string) error {
 		line = exit.String() // "exit status 3", "signal: killed"
 	}
 	switch {
+	case strings.HasPrefix(line, "prlimit: "), exit.ExitCode() == 126, exit.ExitCode() == 127: // it was not even started
+		return fmt.Errorf("qemu-img cannot be run: %s", line)
 	case strings.Contains(stderr, "Failed to get ") && strings.Contains(stderr, " lock"):
 		return fmt.Errorf("%w: a guest or another program has the disk open", storage.ErrInUse)
 	case strings.Contains(stderr, "No space left on device"), strings.Contains(stderr, "Disk quota exceeded"):
@@ -119,16 +121,17 @@ func firstLine(text string) string {
 	return line
 }
 
-// boundedBuffer keeps the first limit bytes and swallows the rest, so that the program never blocks on us.
+// boundedBuffer keeps the first limit bytes and swallows the rest, so that the program never blocks on us. It does not embed its
+// buffer: io.Copy would find bytes.Buffer's ReadFrom and go around the limit.
 type boundedBuffer struct {
-	bytes.Buffer
+	kept  bytes.Buffer
 	limit int
 	cut   bool
 }
 
 func (b *boundedBuffer) Write(data []byte) (int, error) {
-	keep := min(len(data), b.limit-b.Len())
-	b.Buffer.Write(data[:keep])
+	keep := min(len(data), b.limit-b.kept.Len())
+	b.kept.Write(data[:keep])
 	b.cut = b.cut || keep < len(data)
 	return len(data), nil
 }
