@@ -16,6 +16,7 @@ make_ext4() {
 }
 
 # grub_core MODULES_FOLDER PREFIX CONFIG OUTPUT MODULE...: a GRUB that carries CONFIG and the given modules inside.
+# A PREFIX that begins with a comma, as (,gpt1)/boot/grub, is looked for on the disk that the BIOS booted from.
 grub_core() {
   local folder=$1 prefix=$2 config=$3 output=$4
   shift 4
