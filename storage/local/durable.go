@@ -69,7 +69,7 @@ func (d *Driver) withdraw(final string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(grave) // an error here loses space until the next Open, and nothing else
+	defer func() { _ = os.RemoveAll(grave) }() // an error here loses space until the next Open, and nothing else
 	if err := os.Rename(final, filepath.Join(grave, "object")); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (d *Driver) ImportImage(ctx context.Context, source storage.ImageSource) (s
 	if err != nil {
 		return storage.ImageInfo{}, imageError(source.ID, err)
 	}
-	defer os.RemoveAll(scratch)
+	defer func() { _ = os.RemoveAll(scratch) }()
 	upload, work := filepath.Join(scratch, "upload"), filepath.Join(scratch, "work")
 	if info, err = d.receive(ctx, upload, source); err != nil {
 		return storage.ImageInfo{}, err // names the image already
@@ -64,13 +64,13 @@ func (d *Driver) receive(ctx context.Context, path string, source storage.ImageS
 	if err != nil {
 		return storage.ImageInfo{}, imageError(source.ID, err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // for the ways out with an error
 	sparse := &sparseFile{file: file, budget: capacity.FreeBytes}
 	info, err := intake.Receive(ctx, sparse, source)
 	if err != nil {
 		return storage.ImageInfo{}, err
 	}
-	return info, imageError(source.ID, sparse.finish())
+	return info, imageError(source.ID, errors.Join(sparse.finish(), file.Close()))
 }
 
 // convert writes our own qcow2 file from an upload, with the upload's format as it was declared. What qemu-img refuses is ErrInvalidImage.

@@ -113,12 +113,12 @@ func TestRunErrors(t *testing.T) {
 
 // TestConversionEnded: the caller gives up, or something fails, while qemu-img converts.
 func TestConversionEnded(t *testing.T) {
-	real, err := exec.LookPath("qemu-img")
+	program, err := exec.LookPath("qemu-img")
 	require.NoError(t, err)
 	started := filepath.Join(t.TempDir(), "started")
 	d := scriptedDriver(t, `case "$1" in
 convert) for target; do :; done; echo half > "$target"; touch `+started+`; sleep 1000;;
-*) exec `+real+` "$@";;
+*) exec `+program+` "$@";;
 esac`)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -140,7 +140,7 @@ esac`)
 	} {
 		d := scriptedDriver(t, `case "$1" in
 convert) for target; do :; done; echo half > "$target"; echo 'qemu-img: `+message+`' >&2; exit 1;;
-*) exec `+real+` "$@";;
+*) exec `+program+` "$@";;
 esac`)
 		_, err := d.ImportImage(t.Context(), storage.ImageSource{ID: "a", Format: storage.FormatRaw, Data: strings.NewReader(strings.Repeat("x", 512))})
 		require.ErrorIs(t, err, expected)

@@ -70,7 +70,7 @@ func (d *Driver) makeVolume(ctx context.Context, id string, size int64, source s
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work) // does nothing once it is published
+	defer func() { _ = os.RemoveAll(work) }() // does nothing once it is published
 	disk := filepath.Join(work, diskName)
 	arguments = append(arguments, "--", disk, strconv.FormatInt(size, 10))
 	if _, err := d.runQemuImg(ctx, quick, arguments...); err != nil {
