@@ -29,11 +29,15 @@ var (
 	macPattern    = regexp.MustCompile(`^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$`)
 )
 
+// ValidID is true for what can be a machine's id: a UUID in lower case. Implementations look nothing else up, since libvirt reads UUIDs generously
+// and would give one machine several names.
+func ValidID(id string) bool { return uuidPattern.MatchString(id) }
+
 // Validate says whether a hypervisor can build the machine. Its errors wrap ErrInvalid and name the field. Title and Labels may hold anything
 // (they are only shown, and made fit for that); everything else that becomes a name, a path or an address is checked.
 func (machine Machine) Validate() error {
 	switch {
-	case !uuidPattern.MatchString(machine.ID):
+	case !ValidID(machine.ID):
 		return invalid("ID", "must be a UUID in lower case")
 	case machine.ID == "00000000-0000-0000-0000-000000000000":
 		return invalid("ID", "must not be all zeros")
