@@ -50,6 +50,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Driver) {
 		{"clone", testClone},
 		{"resize", testResize},
 		{"snapshots", testSnapshots},
+		{"numbered snapshots", testNumberedSnapshots},
 		{"in use", testInUse},
 		{"same id at once", testConcurrent},
 		{"content", testContent},

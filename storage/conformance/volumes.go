@@ -102,7 +102,6 @@ func testSnapshots(t *testing.T, s *suite) {
 	s.createVolume(t, "a", 4*storage.MiB, "")
 	require.ErrorIs(t, d.RestoreSnapshot(ctx, "a", "s"), storage.ErrNotFound)
 	require.NoError(t, d.DeleteSnapshot(ctx, "a", "s"), "the snapshot is gone")
-	// Names that are also numbers: a driver must not take "1" for the first snapshot there is.
 	for _, snapshot := range []string{"s", "2", "1", "s"} {
 		require.NoError(t, d.CreateSnapshot(ctx, "a", snapshot))
 	}
@@ -124,6 +123,23 @@ func testSnapshots(t *testing.T, s *suite) {
 	require.NoError(t, d.DeleteSnapshot(ctx, "a", "1"))
 	s.requireSnapshots(t, "a")
 	s.requireSize(t, "a", 8*storage.MiB)
+}
+
+// testNumberedSnapshots: a driver must not take the name "1" for the first snapshot there is.
+func testNumberedSnapshots(t *testing.T, s *suite) {
+	ctx, d := t.Context(), s.driver
+	s.createVolume(t, "a", storage.MiB, "")
+	for index, snapshot := range []string{"3", "1", "2"} {
+		require.NoError(t, d.ResizeVolume(ctx, "a", int64(index+1)*storage.MiB))
+		require.NoError(t, d.CreateSnapshot(ctx, "a", snapshot))
+	}
+	for snapshot, size := range map[string]int64{"3": 1, "1": 2, "2": 3} {
+		require.NoError(t, d.RestoreSnapshot(ctx, "a", snapshot))
+		s.requireSize(t, "a", size*storage.MiB)
+	}
+	require.NoError(t, d.DeleteSnapshot(ctx, "a", "1"))
+	s.requireSnapshots(t, "a", "2", "3")
+	require.ErrorIs(t, d.RestoreSnapshot(ctx, "a", "1"), storage.ErrNotFound)
 }
 
 func testInUse(t *testing.T, s *suite) {

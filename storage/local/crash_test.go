@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,7 +37,11 @@ func TestMain(m *testing.M) {
 
 // child runs the script, a line of output for each step done, or one import from its stdin.
 func child(root string) error {
-	driver, err := Open(root)
+	var options []Option
+	if tool := os.Getenv("COLOA_TEST_LOCAL_TOOL"); tool != "" {
+		options = append(options, WithQemuImg(tool))
+	}
+	driver, err := Open(root, options...)
 	if err != nil {
 		return err
 	}
@@ -207,4 +213,26 @@ func TestKilledImport(t *testing.T) {
 	require.Empty(t, p.Residue(t))
 	_, err = p.Image(t.Context(), "image")
 	require.ErrorIs(t, err, storage.ErrNotFound)
+}
+
+// TestToolDiesWithDriver: a long qemu-img does not work on while the next driver opens the pool.
+func TestToolDiesWithDriver(t *testing.T) {
+	root, tool := t.TempDir(), filepath.Join(t.TempDir(), "qemu-img")
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	// It becomes another program, as prlimit becomes qemu-img.
+	require.NoError(t, os.WriteFile(tool, []byte("#!/bin/sh\necho $$ > "+pidFile+".new; mv "+pidFile+".new "+pidFile+"; exec sleep 1000\n"), 0o700))
+	command, _, _ := startChild(t, root, "COLOA_TEST_LOCAL_TOOL="+tool)
+	var text []byte
+	require.Eventually(t, func() bool {
+		var err error
+		text, err = os.ReadFile(pidFile)
+		return err == nil
+	}, 10*time.Second, time.Millisecond)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	require.True(t, alive(pid))
+	require.NoError(t, command.Process.Kill())
+	_ = command.Wait()
+	require.Eventually(t, func() bool { return !alive(pid) }, 5*time.Second, 5*time.Millisecond, "qemu-img outlived its killed driver")
 }

@@ -154,6 +154,8 @@ func TestMaxBytes(t *testing.T) {
 	_, err := p.ImportImage(t.Context(), source)
 	require.ErrorIs(t, err, storage.ErrNoSpace)
 	require.Empty(t, p.Residue(t))
+	// A bomb is refused by what it claims, before it is unpacked.
+	require.ErrorIs(t, importQCOW2(t, p, makeQCOW2(t, bytes.Repeat([]byte{1}, 64<<20), "-c")), storage.ErrNoSpace)
 	source.Data = io.LimitReader(onesReader{}, 1<<20)
 	_, err = p.ImportImage(t.Context(), source)
 	require.NoError(t, err)
