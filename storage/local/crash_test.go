@@ -158,7 +158,7 @@ func TestKilledAnywhere(t *testing.T) {
 	require.Equal(t, len(script), steps)
 	duration := time.Since(start)
 
-	const rounds = 8
+	const rounds = 6
 	for round := range rounds {
 		root := t.TempDir()
 		command, _, lines := startChild(t, root)
