@@ -146,6 +146,19 @@ func TestInvalid(t *testing.T) {
 	}
 }
 
+func TestParseOwner(t *testing.T) {
+	// As libvirt answers: without the namespace.
+	owner, err := domxml.ParseOwner("<machine>\n  <cluster>c1</cluster>\n  <vm>v1</vm>\n  <label key=\"a\">b</label>\n</machine>\n")
+	require.NoError(t, err)
+	require.Equal(t, "c1", owner.Cluster)
+	require.Equal(t, "v1", owner.VM)
+	require.Equal(t, []domxml.Label{{Key: "a", Value: "b"}}, owner.Labels)
+	for _, bad := range []string{"", "<other><cluster>c1</cluster></other>", "<machine>", "c1"} {
+		_, err := domxml.ParseOwner(bad)
+		require.Error(t, err, bad)
+	}
+}
+
 // structure is everything of a domain but the words in it: the names of all elements and attributes, in order.
 func structure(t require.TestingT, text string) string {
 	var names strings.Builder

@@ -13,7 +13,8 @@ import (
 
 const (
 	// Namespace marks our element in a domain's metadata. A domain without it is somebody else's.
-	Namespace = "https://coloa.cloud/libvirt/machine/1"
+	Namespace   = "https://coloa.cloud/libvirt/machine/1"
+	elementName = "machine"
 	// StartedNamespace marks a domain that has been started at least once. libvirt itself forgets that when its daemon restarts.
 	StartedNamespace = "https://coloa.cloud/libvirt/started/1"
 	// StartedElement is the element of StartedNamespace.
@@ -24,12 +25,12 @@ const (
 
 // Owner is what a domain's metadata says about whose it is.
 type Owner struct {
-	XMLName xml.Name `xml:"https://coloa.cloud/libvirt/machine/1 machine"`
-	Cluster string   `xml:"cluster"`
-	VM      string   `xml:"vm,omitempty"`
-	Project string   `xml:"project,omitempty"`
-	Title   string   `xml:"title,omitempty"`
-	Labels  []Label  `xml:"label"`
+	XMLName xml.Name
+	Cluster string  `xml:"cluster"`
+	VM      string  `xml:"vm,omitempty"`
+	Project string  `xml:"project,omitempty"`
+	Title   string  `xml:"title,omitempty"`
+	Labels  []Label `xml:"label"`
 }
 
 // Label is one of the machine's labels.
@@ -38,17 +39,20 @@ type Label struct {
 	Value string `xml:",chardata"`
 }
 
-// ParseOwner reads the element that libvirt returns for Namespace.
+// ParseOwner reads the element that libvirt returns for Namespace. libvirt leaves the namespace itself out of its answer.
 func ParseOwner(element string) (Owner, error) {
 	var owner Owner
 	if err := xml.Unmarshal([]byte(element), &owner); err != nil {
 		return Owner{}, fmt.Errorf("read the domain's metadata: %w", err)
 	}
+	if owner.XMLName.Local != elementName {
+		return Owner{}, fmt.Errorf("read the domain's metadata: it holds <%s> instead of <%s>", owner.XMLName.Local, elementName)
+	}
 	return owner, nil
 }
 
 func marshalMetadata(machine hypervisor.Machine) (string, error) {
-	owner := Owner{Cluster: machine.Cluster, VM: machine.VM, Project: machine.Project, Title: visible(machine.Title)}
+	owner := Owner{XMLName: xml.Name{Space: Namespace, Local: elementName}, Cluster: machine.Cluster, VM: machine.VM, Project: machine.Project, Title: visible(machine.Title)}
 	for _, key := range slices.Sorted(maps.Keys(machine.Labels)) {
 		owner.Labels = append(owner.Labels, Label{Key: visible(key), Value: visible(machine.Labels[key])})
 	}
