@@ -6,7 +6,7 @@ DEBIAN_UUID=c010a000-deb1-4012-8000-000000000001
 DEBIAN_MIRROR=${COLOA_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 SECURITY_MIRROR=${COLOA_SECURITY_MIRROR:-http://deb.debian.org/debian-security}
 
-top_packages() { grep -v '^#' "$here/debian-12/packages"; }
+top_packages() { grep -v '^#' "$RECIPES_DIR/debian-12/packages"; }
 
 # Everything that apt would install on an empty system, so that a security update of any of it makes a new image.
 recipe_packages() {
@@ -36,20 +36,24 @@ recipe_build() {
 # make_tree FOLDER: an installed Debian, without anything that belongs to one machine only: no machine-id, host keys, passwords, logs.
 make_tree() {
   local tree=$1
+  # Without this answer grub-pc's own script fails, because it has no disk to write to.
+  # shellcheck disable=SC2016  # mmdebstrap's shell fills in $1, the tree.
+  local no_grub_device='printf "grub-pc grub-pc/install_devices_empty boolean true\n" | chroot "$1" debconf-set-selections'
   say "debian-12: installing packages (about a minute)"
   mmdebstrap --quiet --mode=root --variant=apt --format=directory \
     --include="$(top_packages | paste -sd,)" \
     --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt=force-unsafe-io \
-    --essential-hook='printf "grub-pc grub-pc/install_devices_empty boolean true\n" | chroot "$1" debconf-set-selections' \
+    --essential-hook="$no_grub_device" \
     bookworm "$tree" \
     "deb $DEBIAN_MIRROR bookworm main" \
     "deb $DEBIAN_MIRROR bookworm-updates main" \
     "deb $SECURITY_MIRROR bookworm-security main" </dev/null >&2 9>&-
 
-  cp -R -- "$here/debian-12/rootfs/." "$tree"
+  cp -R -- "$RECIPES_DIR/debian-12/rootfs/." "$tree"
   printf 'UUID=%s / ext4 defaults,errors=remount-ro 0 1\n' "$DEBIAN_UUID" >"$tree/etc/fstab"
   printf 'debian\n' >"$tree/etc/hostname"
+  printf 'LANG=C.UTF-8\n' >"$tree/etc/default/locale"
   printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' >"$tree/etc/hosts"
   ln -sf ../run/systemd/resolve/stub-resolv.conf "$tree/etc/resolv.conf"
   chroot "$tree" systemctl --quiet enable systemd-networkd systemd-resolved systemd-timesyncd ssh </dev/null 9>&-
@@ -67,7 +71,7 @@ make_boot_folder() {
   mkdir -p -- "$tree/boot/grub/i386-pc"
   cp -- "$tree"/usr/lib/grub/i386-pc/*.{mod,lst} "$tree/boot/grub/i386-pc/"
   cp -- "$tree/usr/share/grub/unicode.pf2" "$tree/boot/grub/"
-  sed "s/@UUID@/$DEBIAN_UUID/g" "$here/debian-12/grub.cfg" >"$tree/boot/grub/grub.cfg"
+  sed "s/@UUID@/$DEBIAN_UUID/g" "$RECIPES_DIR/debian-12/grub.cfg" >"$tree/boot/grub/grub.cfg"
 }
 
 # make_disk WORK TREE: GPT; GRUB in its own small partition; then the root to the end of the disk, where growpart can lengthen it.

@@ -1,10 +1,9 @@
 # shellcheck shell=bash
 # Words and places that every part of the image build shares.
 
-REPOSITORY=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../../.." && pwd)
-BUILD_DIR=${COLOA_BUILD_DIR:-$REPOSITORY/build}
-IMAGES_DIR=$BUILD_DIR/images
-CACHE_DIR=$BUILD_DIR/cache/images
+BUILD_DIR=${COLOA_BUILD_DIR:-$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../../.." && pwd)/build}
+export IMAGES_DIR=$BUILD_DIR/images
+export CACHE_DIR=$BUILD_DIR/cache/images
 
 # One fixed time for every file we make: the same inputs then give the same bytes.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1735689600}
@@ -28,7 +27,7 @@ as_root() {
 
 # source_digest FOLDER NAME: one digest over everything in the repository that goes into the image NAME.
 source_digest() (
-  cd -- "$1"
+  cd -- "$1" || exit 1
   find build lib "$2" -type f -printf '%p %m\n' | sort
   find build lib "$2" -type f -print0 | sort -z | xargs -0 sha256sum --
 )

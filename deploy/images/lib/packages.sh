@@ -63,6 +63,7 @@ download_package() {
   if [[ ! -f $file ]]; then
     fetch_package "$versioned" "$file" || { apt_update && fetch_package "$(candidate_versions "$1")" "$file"; } \
       || die "cannot download $versioned: check the network and /etc/apt/sources.list"
+    find "$CACHE_DIR" -maxdepth 1 -name "$1=*.deb" ! -path "$file" -delete
   fi
   printf '%s\n' "$file"
 }
@@ -71,7 +72,7 @@ download_package() {
 fetch_package() (
   scratch=$(mktemp -d -- "$CACHE_DIR/.download.XXXXXX")
   trap 'rm -rf -- "$scratch"' EXIT
-  cd -- "$scratch"
+  cd -- "$scratch" || exit 1
   apt-get download -qq -o APT::Sandbox::User=root -- "$1" >&2
   mv -- ./*.deb "$2"
 )

@@ -37,7 +37,7 @@ make_root() {
   mkdir -p -- "$root"/{bin,boot,dev,etc,lib/x86_64-linux-gnu,lib64,mnt,proc,root,run,sbin,sys,tmp,usr/bin,usr/sbin,var/lib/coloa,var/log}
   chmod 700 -- "$root/root"
   chmod 1777 -- "$root/tmp"
-  cp -R -- "$here/tiny/rootfs/." "$root"
+  cp -R -- "$RECIPES_DIR/tiny/rootfs/." "$root"
   find "$root" -type d ! -path "$root/tmp" ! -path "$root/root" -exec chmod 755 {} +
   find "$root" -type f -exec chmod 644 {} +
   chmod 755 -- "$root"/sbin/* "$root/etc/acpi/PWRF/00000080" "$root/usr/share/udhcpc/default.script"
@@ -58,7 +58,7 @@ make_initramfs() {
   local unpacked=$1 folder=$2 release=$3
   mkdir -p -- "$folder"/{bin,dev,etc,proc,root,sbin,sys}
   install_busybox "$unpacked" "$folder"
-  install -m 755 -- "$here/tiny/initramfs-init" "$folder/init"
+  install -m 755 -- "$RECIPES_DIR/tiny/initramfs-init" "$folder/init"
   copy_modules "$unpacked" "$folder" "$release" initramfs
   find "$folder" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 }
@@ -83,7 +83,7 @@ copy_modules() {
     modprobe -d "$unpacked" -S "$release" --show-depends -- "$module" | while read -r _ path _; do
       printf '%s\n' "${path#"$unpacked"/}"
     done || die "the kernel package has no module $module"
-  done < <(awk -v where="$where" '!/^#/ && $1 == where { print $2 }' "$here/tiny/modules") | sort -u | while read -r path; do
+  done < <(awk -v where="$where" '!/^#/ && $1 == where { print $2 }' "$RECIPES_DIR/tiny/modules") | sort -u | while read -r path; do
     install -D -m 644 -- "$unpacked/$path" "$target/$path"
   done
   install -m 644 -- "$unpacked/lib/modules/$release"/modules.{order,builtin,builtin.modinfo} "$target/lib/modules/$release/"
@@ -94,7 +94,7 @@ copy_modules() {
 # linux16 starts the kernel through its 16-bit entry, as a BIOS does; measured under TCG, that is 1.5 s faster than the 32-bit one.
 make_disk() {
   local work=$1 grub=$2 root=$3 disk=$1/disk.raw
-  cp -- "$here/tiny/grub.cfg" "$work/grub.cfg"
+  cp -- "$RECIPES_DIR/tiny/grub.cfg" "$work/grub.cfg"
   grub_core "$grub" '(,msdos1)/boot/grub' "$work/grub.cfg" "$work/core.img" biosdisk part_msdos ext2 linux16
   make_ext4 "$work/root.ext4" $((TINY_MEBIBYTES - 1)) coloa-tiny "$TINY_UUID" "$root"
   truncate -s "${TINY_MEBIBYTES}M" -- "$disk"
