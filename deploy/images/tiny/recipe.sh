@@ -33,7 +33,7 @@ recipe_build() {
 
 # make_root UNPACKED ROOT RELEASE: the file system that the guest lives on; everything in it survives a reboot.
 make_root() {
-  local unpacked=$1 root=$2 release=$3 library
+  local unpacked=$1 root=$2 release=$3 library link
   mkdir -p -- "$root"/{bin,boot,dev,etc,lib/x86_64-linux-gnu,lib64,mnt,proc,root,run,sbin,sys,tmp,usr/bin,usr/sbin,var/lib/coloa,var/log}
   chmod 700 -- "$root/root"
   chmod 1777 -- "$root/tmp"
@@ -42,6 +42,9 @@ make_root() {
   find "$root" -type f -exec chmod 644 {} +
   chmod 755 -- "$root"/sbin/* "$root/etc/acpi/PWRF/00000080" "$root/usr/share/udhcpc/default.script"
 
+  for link in poweroff reboot halt; do
+    ln -s coloa-leave "$root/sbin/$link"
+  done
   install_busybox "$unpacked" "$root"
   install -m 755 -- "$unpacked/sbin/resize2fs" "$root/sbin/"
   for library in libe2p.so.2 libext2fs.so.2 libcom_err.so.2 libc.so.6; do
