@@ -68,6 +68,7 @@ func Run(t *testing.T, setup Setup) {
 		{"AgentRestart", testAgentRestart},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // most of the time is waiting for guests
 			test.run(t, newBench(t, setup))
 		})
 	}

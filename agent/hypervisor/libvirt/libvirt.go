@@ -158,7 +158,16 @@ func translate(err error, using *session, what string) error {
 		}
 	}
 	if kind == nil {
-		return fmt.Errorf("%s: libvirt: %s (code %d)", what, problem.Message, problem.Code)
+		return fmt.Errorf("%s: %s", what, plain(err))
 	}
-	return fmt.Errorf("%w: %s: libvirt: %s (code %d)", kind, what, problem.Message, problem.Code)
+	return fmt.Errorf("%w: %s: %s", kind, what, plain(err))
+}
+
+// plain spells an error for people; libvirt's own spelling is for programmers.
+func plain(err error) string {
+	var problem libvirt.Error
+	if errors.As(err, &problem) {
+		return fmt.Sprintf("libvirt: %s (code %d)", problem.Message, problem.Code)
+	}
+	return err.Error()
 }

@@ -80,15 +80,18 @@ func (host *Hypervisor) keepConnected(connected func()) {
 	log := host.options.Logger.With("uri", host.options.URI)
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 200*time.Millisecond, 5*time.Second
+	complained := false
 	for host.ending.Err() == nil {
 		opened, err := host.connect()
 		if err != nil {
-			if host.ending.Err() == nil {
-				log.Warn("libvirt does not answer, trying again", "error", err)
+			if host.ending.Err() == nil && !complained {
+				log.Warn("libvirt does not answer; trying until it does", "error", plain(err))
+				complained = true // once an outage
 			}
 		} else {
 			log.Info("connected to libvirt")
 			wait.Reset()
+			complained = false
 			watcher := host.present(opened)
 			connected()
 			select {
