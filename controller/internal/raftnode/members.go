@@ -249,8 +249,9 @@ func (n *Node) TransferLeadership(ctx context.Context, id string) error {
 	return n.leaderError("hand over the leadership", n.await(ctx, future))
 }
 
-// Join makes this member, with its empty store, part of the group that the controllers at the given addresses belong to. They are tried one after the other. It returns when this member has a vote.
-// It can be repeated; a member that has a vote already returns at once.
+// Join makes this member, with its empty store or at its new address, part of the group that the controllers at the given addresses belong to. They are tried one after the other. It returns when this member has a vote.
+// It can be repeated; a member that has a vote
+// already, at the address where it is, returns at once.
 func (n *Node) Join(ctx context.Context, addresses ...string) error {
 	self := func() (Member, bool) { return n.member(n.ID()) }
 	if me, ok := self(); ok && me.Voter && me.Address == n.Address() {
@@ -273,8 +274,9 @@ func (n *Node) Join(ctx context.Context, addresses ...string) error {
 		return fmt.Errorf("join: %w", errors.Join(problems...))
 	}
 	for {
-		if me, ok := self(); ok && me.Voter {
-			return nil
+		if me, ok := self(); ok && me.Voter && me.Address == n.Address() {
+			_, _, err := n.WaitLeader(ctx)
+			return err
 		}
 		select {
 		case <-time.After(10 * time.Millisecond):

@@ -58,6 +58,10 @@ func (n *Node) dialMember(ctx context.Context, _, hostPort string) (net.Conn, er
 		return nil, err
 	}
 	member, ok := n.member(id)
+	if leader, address, known := n.Leader(); !ok && known && leader == id {
+		// A new member hears from the leader before it has a copy of the list of members.
+		member, ok = Member{ID: leader, Address: address}, true
+	}
 	if !ok {
 		return nil, fmt.Errorf("controller %q is not a member of this group", id)
 	}
