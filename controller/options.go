@@ -5,6 +5,7 @@ package controller
 import (
 	"crypto/tls"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +33,8 @@ type Options struct {
 	APITLS, HostTLS, PeerServer *tls.Config
 	PeerClient                  func(id string) *tls.Config
 	AgentClient                 func(host string) *tls.Config
+	// AgentTransport replaces AgentClient (testbed).
+	AgentTransport func(host string) http.RoundTripper
 	// Fabric replaces RaftAddress and the peers' TLS (testbed).
 	Fabric raftnode.Fabric
 

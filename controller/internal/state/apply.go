@@ -83,6 +83,9 @@ func apply(tx *memdb.Txn, index uint64, txn *Txn) ([]Change, error) {
 		} else {
 			meta.CreatedAt = old.ObjectMeta().CreatedAt
 		}
+		if host, ok := object.(*v1.Host); ok && host.Status.Epoch == 0 {
+			host.Status.Epoch = index // a registration: it is the entry itself that begins the epoch
+		}
 		if err := object.Validate(); err != nil {
 			return nil, err
 		}
