@@ -97,7 +97,7 @@ func newBench(t *testing.T, setup Setup) *bench {
 func (bench *bench) removeAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	host := bench.Setup.Open(bench.t, bench.cluster)
+	host := bench.Open(bench.t, bench.cluster)
 	defer func() { require.NoError(bench.t, host.Close()) }()
 	for _, id := range bench.made {
 		require.NoError(bench.t, host.Remove(ctx, id))
@@ -108,7 +108,7 @@ func (bench *bench) removeAll() {
 }
 
 func (bench *bench) open(cluster string) hypervisor.Hypervisor {
-	host := bench.Setup.Open(bench.t, cluster)
+	host := bench.Open(bench.t, cluster)
 	bench.t.Cleanup(func() { require.NoError(bench.t, host.Close()) })
 	return host
 }

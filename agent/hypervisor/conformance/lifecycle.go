@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/coloa-cloud/coloa/agent/hypervisor"
@@ -84,13 +85,13 @@ func testDefineInvalid(t *testing.T, bench *bench) {
 
 func testDefineConcurrently(t *testing.T, bench *bench) {
 	machine := bench.machine()
-	together(8, func(int) { require.NoError(t, bench.host.Define(bench.ctx, machine)) })
+	together(8, func(int) { assert.NoError(t, bench.host.Define(bench.ctx, machine)) })
 	list, err := bench.host.List(bench.ctx)
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 }
 
-// together runs work n times at once.
+// together runs work n times at once. Work asserts rather than requires: only a test's own goroutine may end it.
 func together(n int, work func(i int)) {
 	var group sync.WaitGroup
 	for i := range n {
@@ -167,11 +168,11 @@ func testLifeAndDeath(t *testing.T, bench *bench) {
 
 func testStartConcurrently(t *testing.T, bench *bench) {
 	machine := bench.defined()
-	together(4, func(int) { require.NoError(t, bench.host.Start(bench.ctx, machine.ID)) })
+	together(4, func(int) { assert.NoError(t, bench.host.Start(bench.ctx, machine.ID)) })
 	require.Equal(t, hypervisor.StateRunning, bench.get(machine.ID).State)
-	together(4, func(int) { require.NoError(t, bench.host.Kill(bench.ctx, machine.ID)) })
+	together(4, func(int) { assert.NoError(t, bench.host.Kill(bench.ctx, machine.ID)) })
 	require.Equal(t, hypervisor.StateDefined, bench.get(machine.ID).State)
-	together(4, func(int) { require.NoError(t, bench.host.Remove(bench.ctx, machine.ID)) })
+	together(4, func(int) { assert.NoError(t, bench.host.Remove(bench.ctx, machine.ID)) })
 }
 
 func testShutdownObeyed(t *testing.T, bench *bench) {

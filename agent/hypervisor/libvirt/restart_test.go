@@ -157,7 +157,7 @@ func TestLibvirtdHangs(t *testing.T) {
 
 func TestOpenWaitsForLibvirtd(t *testing.T) {
 	daemon := startDaemon(t)
-	open(t, daemon.options("c")).Close()
+	require.NoError(t, open(t, daemon.options("c")).Close())
 	daemon.want(false)
 	daemon.signal(syscall.SIGKILL)
 	_, err := libvirt.Open(within(t, 500*time.Millisecond), daemon.options("c"))
