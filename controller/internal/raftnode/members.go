@@ -100,14 +100,15 @@ func (n *Node) AddMember(ctx context.Context, id, address string) error {
 	switch {
 	case exists && known.Voter && known.Address == address:
 		return nil
-	case exists && known.Voter: // it moved
-		return n.changed(ctx, "give controller "+id+" its new address", n.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(address), 0, n.budget(ctx)))
-	case n.voters() >= MaxMembers:
+	case (!exists || !known.Voter) && n.voters() >= MaxMembers:
 		return ErrTooManyMembers
 	}
 	// Ask before adding: an address that nobody answers must not become part of the group.
 	if _, err := n.statusOf(ctx, id, address); err != nil {
 		return fmt.Errorf("the controller to be added does not answer: %w", err)
+	}
+	if exists && known.Voter {
+		return n.changed(ctx, "give controller "+id+" its new address", n.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(address), 0, n.budget(ctx)))
 	}
 	target := n.raft.LastIndex()
 	if err := n.changed(ctx, "add controller "+id, n.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(address), 0, n.budget(ctx))); err != nil {

@@ -25,6 +25,7 @@ func voters(s *server) int {
 }
 
 func TestGroupGrowsAndShrinks(t *testing.T) {
+	t.Parallel()
 	for _, overTLS := range []bool{false, true} {
 		t.Run(fmt.Sprintf("TLS %v", overTLS), func(t *testing.T) {
 			g := newGroup(t, overTLS)
@@ -81,6 +82,7 @@ func TestGroupGrowsAndShrinks(t *testing.T) {
 }
 
 func TestUnreachableNewcomerIsNotAdded(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, false)
 	leader := g.form(1)
 	require.ErrorContains(t, leader.AddMember(soon(t), "c2", "c2:8445"), "does not answer")
@@ -93,6 +95,7 @@ func TestUnreachableNewcomerIsNotAdded(t *testing.T) {
 }
 
 func TestOnlyMembersChangeTheGroup(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, true)
 	leader := g.form(1)
 	outsider := g.start("c2") // a controller of this cluster by its certificate, but in no group
@@ -125,6 +128,7 @@ func (s strictLogs) GetLog(index uint64, entry *raft.Log) error {
 }
 
 func TestLaggingFollowerCatchesUpBySnapshot(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{raftnode.LogStoreWAL, raftnode.LogStoreBoltDB} {
 		t.Run(kind, func(t *testing.T) {
 			g := newGroup(t, false)
@@ -170,6 +174,7 @@ func TestLaggingFollowerCatchesUpBySnapshot(t *testing.T) {
 }
 
 func TestStats(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, false)
 	leader := g.form(3)
 	index := leader.set(t, "a", "1")

@@ -20,6 +20,7 @@ import (
 )
 
 func TestOneMemberKeepsItsData(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{raftnode.LogStoreWAL, raftnode.LogStoreBoltDB} {
 		t.Run(kind, func(t *testing.T) {
 			g := newGroup(t, false)
@@ -62,6 +63,7 @@ func TestOneMemberKeepsItsData(t *testing.T) {
 }
 
 func TestDirectoryBelongsToOneMember(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, false)
 	g.form(1)
 	o := g.options("c1", newKeyValue())
@@ -86,6 +88,7 @@ func TestDirectoryBelongsToOneMember(t *testing.T) {
 }
 
 func TestFollowersReadWhatWasAcknowledged(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, false)
 	leader := g.form(3)
 	follower := g.follower(leader)
@@ -123,6 +126,7 @@ func TestFollowersReadWhatWasAcknowledged(t *testing.T) {
 }
 
 func TestReadsShareRounds(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, false)
 	leader := g.form(3)
 	var group sync.WaitGroup
@@ -141,6 +145,7 @@ func TestReadsShareRounds(t *testing.T) {
 }
 
 func TestProposalsKeepTheirOrder(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, false)
 	leader := g.form(3)
 	var futures []*raftnode.Future
@@ -164,6 +169,7 @@ func TestProposalsKeepTheirOrder(t *testing.T) {
 }
 
 func TestPartitionedLeaderDoesNotKnowTheOutcome(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, false)
 	old := g.form(3)
 	old.set(t, "a", "1")
@@ -191,6 +197,7 @@ func TestPartitionedLeaderDoesNotKnowTheOutcome(t *testing.T) {
 }
 
 func TestLeadershipRunsOneTermAtATime(t *testing.T) {
+	t.Parallel()
 	var running, most, terms atomic.Int32
 	var failOnce sync.Once
 	var failed atomic.Pointer[string]
@@ -226,6 +233,7 @@ func TestLeadershipRunsOneTermAtATime(t *testing.T) {
 }
 
 func TestSingleLeaderStartsItsWorkAgain(t *testing.T) {
+	t.Parallel()
 	var runs atomic.Int32
 	g := newGroup(t, false)
 	g.adjust = func(o *raftnode.Options) {
@@ -260,6 +268,7 @@ func (b brokenLogs) StoreLogs(entries []*raft.Log) error {
 }
 
 func TestDiskTroubleEndsLeadership(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1, 3} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			g := newGroup(t, false)
@@ -305,6 +314,7 @@ func TestDiskTroubleEndsLeadership(t *testing.T) {
 }
 
 func TestCloseIsOrderly(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, false)
 	leader := g.form(3)
 	others := []*server{}
@@ -335,6 +345,7 @@ func TestCloseIsOrderly(t *testing.T) {
 }
 
 func TestPeerHandler(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, false)
 	g.adjust = func(o *raftnode.Options) {
 		id := o.ID
@@ -362,6 +373,7 @@ func TestPeerHandler(t *testing.T) {
 }
 
 func TestSnapshotOfSomethingElseIsRefused(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, false)
 	s := g.form(1)
 	s.set(t, "a", "1")

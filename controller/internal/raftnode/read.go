@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -47,9 +48,29 @@ func (n *Node) WaitApplied(ctx context.Context, index uint64) error {
 // AppliedIndex is the index of the last command that the local state machine holds.
 func (n *Node) AppliedIndex() uint64 { return n.gate.appliedIndex() }
 
-// CatchUp is ReadIndex and WaitApplied: after it the local state machine holds every change that was acknowledged before the call.
+// CatchUp is ReadIndex and WaitApplied: after it the local state machine holds every change that was acknowledged before the call. While the leader changes it tries again, so ctx needs a deadline.
 func (n *Node) CatchUp(ctx context.Context) error {
-	index, err := n.ReadIndex(ctx)
+	for {
+		err := n.catchUpOnce(ctx)
+		switch {
+		case err == nil, n.hasEnded():
+			return err
+		case ctx.Err() != nil:
+			return fmt.Errorf("wait for the newest state: %w", errors.Join(context.Cause(ctx), err))
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		case <-n.ended:
+		}
+	}
+}
+
+func (n *Node) catchUpOnce(ctx context.Context) error {
+	// A leader that fell silent must not use up all the time while another one is being elected.
+	try, cancel := context.WithTimeout(ctx, max(time.Second, 2*n.options.HeartbeatTimeout))
+	defer cancel()
+	index, err := n.ReadIndex(try)
 	if err != nil {
 		return err
 	}

@@ -69,6 +69,10 @@ func (s *stores) openFiles(o *Options) error {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
+	// Snapshots hold everything, and their files alone would be readable by all.
+	if err := os.Chmod(o.Dir, 0o700); err != nil {
+		return fmt.Errorf("close the data directory to others: %w", err)
+	}
 	lock, err := lockDirectory(o.Dir)
 	if err != nil {
 		return err

@@ -98,6 +98,7 @@ func TestKilledLeaderCostsNoAcknowledgedWrite(t *testing.T) {
 }
 
 func TestPeersTalkHTTP2WithTheirNames(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, true)
 	g.adjust = func(o *raftnode.Options) {
 		o.PeerHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -129,6 +130,7 @@ func refused(t *testing.T, address string, config *tls.Config) error {
 }
 
 func TestPortRefusesStrangers(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, true)
 	s := g.form(1)
 	foreign, err := ca.NewAuthority("test") // the same name, another key
@@ -159,6 +161,7 @@ func TestPortRefusesStrangers(t *testing.T) {
 }
 
 func TestPortSurvivesGarbageAndSlowness(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, true)
 	s := g.form(1)
 	for _, garbage := range []string{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x00\x00\x00\x00", strings.Repeat("\xff", 100_000)} {
@@ -175,7 +178,7 @@ func TestPortSurvivesGarbageAndSlowness(t *testing.T) {
 		_ = connection.Close()
 	}
 
-	// Silent connections from one address: 16 may wait, the next are hung up on at once, the first after five seconds.
+	// Silent connections from one address: 16 may wait, the next are hung up on at once, the first after three seconds.
 	started := time.Now()
 	var closedEarly, closedLate atomic.Int32
 	var all sync.WaitGroup
@@ -192,7 +195,7 @@ func TestPortSurvivesGarbageAndSlowness(t *testing.T) {
 			if errors.As(err, &timeout) && timeout.Timeout() {
 				return
 			}
-			if time.Since(started) < 3*time.Second {
+			if time.Since(started) < 1500*time.Millisecond {
 				closedEarly.Add(1)
 			} else {
 				closedLate.Add(1)
@@ -209,6 +212,7 @@ func TestPortSurvivesGarbageAndSlowness(t *testing.T) {
 }
 
 func TestAddressMustBeReachable(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, true)
 	g.adjust = func(o *raftnode.Options) { o.Bind = "0.0.0.0:0" }
 	_, err := raftnode.Start(g.options("c1", newKeyValue()))

@@ -13,7 +13,7 @@ import (
 
 const (
 	// handshakeTimeout is how long a connection may take to say who it is.
-	handshakeTimeout = 5 * time.Second
+	handshakeTimeout = 3 * time.Second
 	// maxPending and maxPendingFrom bound connections that have not said who they are, in all and from one address, so that a flood from one machine leaves room for the others.
 	maxPending     = 256
 	maxPendingFrom = 16

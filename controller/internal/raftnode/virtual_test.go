@@ -14,6 +14,7 @@ import (
 
 // TestLongOutagesInVirtualTime runs minutes of partitions in an instant.
 func TestLongOutagesInVirtualTime(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newGroup(t, false)
 		g.adjust = func(o *raftnode.Options) {
@@ -23,7 +24,7 @@ func TestLongOutagesInVirtualTime(t *testing.T) {
 		}
 		leader := g.form(3)
 		began := time.Now()
-		for round := range 5 {
+		for round := range 3 {
 			lost := leader
 			g.network.Isolate(lost.ID())
 			time.Sleep(30 * time.Second)
@@ -64,6 +65,7 @@ func TestLongOutagesInVirtualTime(t *testing.T) {
 
 // TestFailoverInVirtualTime measures, without the noise of a busy machine, how long the timing of production takes to replace a leader that falls silent.
 func TestFailoverInVirtualTime(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newGroup(t, false)
 		g.adjust = func(o *raftnode.Options) {
@@ -73,7 +75,7 @@ func TestFailoverInVirtualTime(t *testing.T) {
 		}
 		leader := g.form(3)
 		var worst, sum time.Duration
-		const rounds = 30
+		const rounds = 15
 		for range rounds {
 			old := leader
 			g.network.Isolate(old.ID())
