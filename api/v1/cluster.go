@@ -20,6 +20,9 @@ func (o *Cluster) Validate() error {
 	var c checker
 	c.meta(&o.Meta, KindCluster)
 	c.text("spec.title", o.Spec.Title)
+	if !macPrefix.MatchString(o.Spec.MACPrefix) {
+		c.fail("spec.macPrefix", "must be three bytes in lower-case hexadecimal, the first one even, for example 52:54:00")
+	}
 	return c.err()
 }
 

@@ -121,6 +121,14 @@ func (o *Host) Validate() error {
 	inventory := o.Status.Inventory
 	c.between("status.inventory.cpus", int64(inventory.CPUs), 0, 1<<16)
 	c.between("status.inventory.memoryMiB", inventory.MemoryMiB, 0, 1<<30)
+	if len(inventory.Pools) > MaxPools {
+		c.fail("status.inventory.pools", "has %d entries; %d are allowed", len(inventory.Pools), MaxPools)
+	}
+	for _, pool := range inventory.Pools {
+		c.text("status.inventory.pools", pool.Driver)
+		c.between("status.inventory.pools", pool.TotalBytes, 0, 1<<56) // 64 PiB
+		c.between("status.inventory.pools", pool.FreeBytes, 0, 1<<56)
+	}
 	for _, text := range []string{inventory.CPUModel, inventory.Architecture, inventory.Hypervisor, o.Status.Version, o.Status.BootID, o.Status.Address} {
 		c.text("status", text)
 	}

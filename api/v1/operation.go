@@ -114,8 +114,14 @@ func (o *Operation) Validate() error {
 func (o *Operation) Clone() *Operation {
 	copied := *o
 	copied.Meta = o.Meta.clone()
+	copied.Spec.Args = cloneSlice(o.Spec.Args)
 	copied.Status.Steps = cloneSlice(o.Status.Steps)
+	for i := range copied.Status.Steps {
+		step := &copied.Status.Steps[i]
+		step.StartedAt, step.FinishedAt = clonePointer(step.StartedAt), clonePointer(step.FinishedAt)
+		step.Output, step.Error = cloneSlice(step.Output), step.Error.Clone()
+	}
 	copied.Status.FinishedAt = clonePointer(o.Status.FinishedAt)
-	copied.Status.Error = clonePointer(o.Status.Error)
+	copied.Status.Error = o.Status.Error.Clone()
 	return &copied
 }

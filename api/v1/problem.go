@@ -3,6 +3,7 @@ package v1
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 )
 
@@ -99,6 +100,16 @@ func (p *Problem) With(name string, value any) *Problem {
 	}
 	p.Params[name] = fmt.Sprint(value)
 	return p
+}
+
+// Clone copies the problem; nil stays nil.
+func (p *Problem) Clone() *Problem {
+	if p == nil {
+		return nil
+	}
+	copied := *p
+	copied.Errors, copied.Params = cloneSlice(p.Errors), maps.Clone(p.Params)
+	return &copied
 }
 
 // Error is the detail with what to do next.

@@ -121,4 +121,10 @@ func (o *Task) Validate() error {
 }
 
 // Clone copies the object.
-func (o *Task) Clone() *Task { copied := *o; copied.Meta = o.Meta.clone(); return &copied }
+func (o *Task) Clone() *Task {
+	copied := *o
+	copied.Meta = o.Meta.clone()
+	copied.Spec.Args = cloneSlice(o.Spec.Args)
+	copied.Status.Output, copied.Status.Error = cloneSlice(o.Status.Output), o.Status.Error.Clone()
+	return &copied
+}

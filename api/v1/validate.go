@@ -21,6 +21,7 @@ const (
 	MaxVolumeGiB      = 64 << 10 // 64 TiB
 	MaxGroupMembers   = 256
 	MaxProjectMembers = 1024
+	MaxPools          = 64 // storage pools of a host
 	MinMemoryMiB      = 32
 )
 
@@ -29,6 +30,7 @@ var (
 	idPattern    = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 	labelPattern = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9._/-]*[a-zA-Z0-9])?$`)
 	digestHex    = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	macPrefix    = regexp.MustCompile(`^[0-9a-f][02468ace](:[0-9a-f]{2}){2}$`) // an odd first byte would make group addresses
 	userPattern  = regexp.MustCompile(`^[a-z0-9]([a-z0-9._@-]*[a-z0-9])?$`)
 )
 

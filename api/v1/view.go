@@ -44,6 +44,9 @@ func vmPhase(vm *VM, related Related) (VMPhase, string) {
 	if instance.Live() && related.Host != nil && related.Host.Status.Phase == HostSilent {
 		return VMUnknown, "its host " + related.Host.Name + " does not answer; the machine may well run"
 	}
+	if instance.Fence != nil { // whatever its host saw last
+		return VMStopped, "its host was fenced"
+	}
 	switch instance.Observed.State {
 	case InstancePending:
 		if instance.Desired.State == DesiredStopped {
@@ -57,9 +60,6 @@ func vmPhase(vm *VM, related Related) (VMPhase, string) {
 		return VMRunning, ""
 	case InstancePaused:
 		return VMPaused, instance.Observed.Message
-	}
-	if instance.Fence != nil {
-		return VMStopped, "its host was fenced"
 	}
 	switch instance.Observed.Reason {
 	case StoppedRequested:

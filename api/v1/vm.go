@@ -108,6 +108,8 @@ func (o *VM) Validate() error {
 	c.between("spec.diskGiB", o.Spec.DiskGiB, 0, MaxVolumeGiB)
 	c.throttle("spec.diskThrottle", o.Spec.DiskThrottle)
 	c.between("spec.securityLevel", int64(o.Spec.SecurityLevel), 0, 5)
+	c.between("status.vcpus", int64(o.Status.VCPUs), 0, MaxVCPUs) // the quota is charged by them
+	c.between("status.memoryMiB", o.Status.MemoryMiB, 0, MaxMemoryMiB)
 	if o.Spec.Power != "" {
 		oneOf(&c, "spec.power", o.Spec.Power, PowerRunning, PowerStopped)
 	}

@@ -57,6 +57,7 @@ func (o *Volume) Validate() error {
 	var c checker
 	c.meta(&o.Meta, KindVolume)
 	c.between("spec.sizeGiB", o.Spec.SizeGiB, 1, MaxVolumeGiB)
+	c.between("status.sizeGiB", o.Status.SizeGiB, 0, MaxVolumeGiB) // capacity and quota are charged by it
 	c.reference("spec.image", o.Spec.Image, false)
 	c.throttle("spec.throttle", o.Spec.Throttle)
 	return c.err()
