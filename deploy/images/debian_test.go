@@ -15,15 +15,19 @@ func TestDebianFinishesCloudInit(t *testing.T) {
 	word := randomWord()
 	seedFile := writeSeed(t, seed{
 		metaData: "instance-id: deb-1\nlocal-hostname: deb-one\n",
-		userData: "#cloud-config\nruncmd:\n" +
-			"  - echo said-\"" + word + "\"-by-$(hostname)\n" +
-			"  - df -m / | awk 'NR == 2 { print \"root-has-\" ($2 > 4500 ? \"grown\" : \"not grown\") }'\n" +
-			"  - test -s /etc/ssh/ssh_host_ed25519_key.pub && systemctl is-active ssh | sed s/^/ssh-is-/\n" +
-			"  - echo failed-units-$(systemctl --failed --no-legend | wc -l)\n",
+		userData: `#cloud-config
+runcmd:
+  - |
+    echo said-"` + word + `"-by-$(hostname)
+    df -m / | awk 'NR == 2 { print "root-has-" ($2 > 4500 ? "grown" : "not grown") }'
+    test -s /etc/ssh/ssh_host_ed25519_key.pub && systemctl is-active ssh | sed s/^/ssh-is-/
+    echo failed-units-$(systemctl --failed --no-legend | wc -l)
+    grep -c '^[^:]*:[^!*:]' /etc/shadow | sed s/^/passwords-/
+`,
 	})
 	started := time.Now()
 	g := boot(t, disk, seedFile, bootOptions{memoryMebibytes: "768"})
-	g.expect(5*time.Minute, "said-"+word+"-by-deb-one", "root-has-grown", "ssh-is-active", "failed-units-0")
+	g.expect(5*time.Minute, "said-"+word+"-by-deb-one", "root-has-grown", "ssh-is-active", "failed-units-0", "passwords-0")
 	g.expect(5*time.Minute, "Datasource DataSourceNoCloud")
 	t.Logf("cloud-init finished after %.0f s", time.Since(started).Seconds())
 	g.powerDown(2 * time.Minute)

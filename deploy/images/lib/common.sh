@@ -5,7 +5,8 @@ BUILD_DIR=${COLOA_BUILD_DIR:-$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../../..
 export IMAGES_DIR=$BUILD_DIR/images
 export CACHE_DIR=$BUILD_DIR/cache/images
 
-# One fixed time for every file we make: the same inputs then give the same bytes.
+# One fixed time for every file we make: the same inputs give the same files, whenever and wherever they are built.
+# (Not quite the same image: ext4 also stores when mke2fs read each file.)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1735689600}
 export E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH
 export LC_ALL=C TZ=UTC

@@ -22,12 +22,14 @@ apt_update() {
   apt-get update -qq </dev/null >&2 9>&-
 }
 
+# need_lists: a fresh machine has no package lists yet; then they are fetched.
+need_lists() { candidate_versions linux-image-cloud-amd64 >/dev/null || apt_update; }
+
 # package_versions: reads package names on stdin, prints "name=version" of what apt would fetch, in order.
-# A fresh machine has no lists yet; then they are fetched first.
 package_versions() {
   local packages
   mapfile -t packages
-  candidate_versions "${packages[@]}" || { apt_update && candidate_versions "${packages[@]}"; }
+  candidate_versions "${packages[@]}"
 }
 
 # One call of apt for all names; an unknown name leaves its line out, which shows in the count.
