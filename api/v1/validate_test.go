@@ -323,7 +323,7 @@ func TestHostileOthers(t *testing.T) {
 	}
 }
 
-// FuzzValidate: whatever JSON brings, Validate answers and Clone copies.
+// FuzzValidate: whatever JSON brings, Validate answers, and the object can be written again.
 func FuzzValidate(f *testing.F) {
 	for i, definition := range Kinds {
 		data, err := json.Marshal(filled(definition))
