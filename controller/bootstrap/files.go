@@ -24,48 +24,57 @@ const (
 
 // Controller is controller.yaml. cmd/coloa-controller reads it, and refuses keys that are not here.
 type Controller struct {
-	ID          string   `json:"id"`
-	Cluster     string   `json:"cluster"`
-	DataDir     string   `json:"dataDir"`
-	LogStore    string   `json:"logStore"`
+	ID             string `json:"id"`
+	Cluster        string `json:"cluster"`
+	DataFolder     string `json:"data-folder"`
+	LogStore       string `json:"log-store"`
+	Authority      string `json:"authority"`
+	Certificate    string `json:"certificate"`
+	First          string `json:"first"`
+	APIListen      string `json:"api-listen"`
+	APICertificate string `json:"api-certificate"`
+	APIEndpoint    string `json:"api-endpoint"` // URL under which people reach the API
+	HostsListen    string `json:"hosts-listen"`
+	HostsAdvertise string `json:"hosts-advertise"`
+	RaftListen     string `json:"raft-listen"`
+	RaftAdvertise  string `json:"raft-advertise"`
+	LogLevel       string `json:"log-level"`  // debug, info, warn or error
+	LogFormat      string `json:"log-format"` // text or json
+	// As Go writes durations ("2s"); the controller's defaults when left out.
+	HeartbeatEvery string `json:"heartbeat-every,omitempty"`
+	SilentAfter    string `json:"silent-after,omitempty"`
+}
+
+// agent is agent.yaml as cmd/coloa-agent reads it, the part that differs from its defaults.
+type agent struct {
+	Controllers []string `json:"controllers"`
 	Authority   string   `json:"authority"`
 	Certificate string   `json:"certificate"`
-	First       string   `json:"first"`
-	API         API      `json:"api"`
-	Hosts       Listener `json:"hosts"`
-	Raft        Listener `json:"raft"`
-	Log         Log      `json:"log"`
-}
-
-// API is the port for people.
-type API struct {
-	Listen      string `json:"listen"`
-	Certificate string `json:"certificate"`
-	// Endpoint is the URL under which people reach it.
-	Endpoint string `json:"endpoint"`
-}
-
-// Listener is a port for our own parts: where it listens, and where it is reached.
-type Listener struct {
-	Listen    string `json:"listen"`
-	Advertise string `json:"advertise"`
-}
-
-// Log says how much is logged: debug, info, warn or error; text or json.
-type Log struct {
-	Level  string `json:"level"`
-	Format string `json:"format"`
+	DataFolder  string   `json:"data-folder"`
+	PoolFolder  string   `json:"pool-folder"`
+	HostName    string   `json:"host-name"`
+	Listen      string   `json:"listen"`
+	Advertise   string   `json:"advertise"`
 }
 
 func controllerConfiguration(options Options, cluster string) Controller {
 	in := func(name string) string { return filepath.Join(options.ConfigDir, name) }
 	return Controller{
-		ID: controllerID(options.HostName), Cluster: cluster, DataDir: filepath.Join(options.DataDir, "controller"), LogStore: "wal",
+		ID: controllerID(options.HostName), Cluster: cluster, DataFolder: filepath.Join(options.DataDir, "controller"), LogStore: "wal",
 		Authority: in(CAFile), Certificate: in(ControllerCertificate), First: in(FirstFile),
-		API:   API{Listen: options.listenAt(portAPI), Certificate: in(APICertificate), Endpoint: "https://" + options.reachedAt(portAPI)},
-		Hosts: Listener{Listen: options.listenAt(portHosts), Advertise: options.reachedAt(portHosts)},
-		Raft:  Listener{Listen: options.listenAt(portControllers), Advertise: options.reachedAt(portControllers)},
-		Log:   Log{Level: "info", Format: "text"},
+		APIListen: options.listenAt(portAPI), APICertificate: in(APICertificate), APIEndpoint: "https://" + options.reachedAt(portAPI),
+		HostsListen: options.listenAt(portHosts), HostsAdvertise: options.reachedAt(portHosts),
+		RaftListen: options.listenAt(portControllers), RaftAdvertise: options.reachedAt(portControllers),
+		LogLevel: "info", LogFormat: "text",
+	}
+}
+
+func agentConfiguration(options Options) agent {
+	return agent{
+		Controllers: []string{options.reachedAt(portHosts)},
+		Authority:   filepath.Join(options.ConfigDir, CAFile), Certificate: filepath.Join(options.ConfigDir, HostCertificate),
+		DataFolder: filepath.Join(options.DataDir, "agent"), PoolFolder: filepath.Join(options.DataDir, "pool"),
+		HostName: options.HostName, Listen: options.listenAt(portAgent), Advertise: options.reachedAt(portAgent),
 	}
 }
 
@@ -78,7 +87,7 @@ func writeConfigurations(stage string, options Options, cluster string) error {
 	if err := writeYAML(filepath.Join(stage, ControllerFile), controllerHead, controllerConfiguration(options, cluster)); err != nil {
 		return err
 	}
-	return writeYAML(filepath.Join(stage, AgentFile), agentHead, agentConfiguration(options, cluster))
+	return writeYAML(filepath.Join(stage, AgentFile), agentHead, agentConfiguration(options))
 }
 
 func writeYAML(path, head string, value any) error {

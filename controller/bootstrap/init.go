@@ -20,7 +20,7 @@ import (
 	"github.com/coloa-cloud/coloa/controller/internal/ca"
 )
 
-// TokenPrefix begins every token's text, so that a token that leaked into a text can be found.
+// TokenPrefix begins the text of a one-time token, so that one that leaked into a text can be found.
 const TokenPrefix = "coloa1_"
 
 // Result says what was made. Token is a secret: it is shown once and kept nowhere.
@@ -222,7 +222,7 @@ func renewToken(options Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if begun(configuration.DataDir) {
+	if begun(configuration.DataFolder) {
 		return Result{}, existsProblem(options.ConfigDir)
 	}
 	text, err := os.ReadFile(path)
@@ -249,7 +249,7 @@ func renewToken(options Options) (Result, error) {
 		return Result{}, err
 	}
 	result := resultOf(options, made, host, token)
-	result.Endpoint = configuration.API.Endpoint
+	result.Endpoint = configuration.APIEndpoint
 	result.Renewed = true
 	return result, nil
 }

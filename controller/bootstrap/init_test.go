@@ -103,12 +103,11 @@ func TestInitMakesAWholeCloud(t *testing.T) {
 	configuration, err := readController(o.ConfigDir)
 	require.NoError(t, err)
 	require.Equal(t, Controller{
-		ID: "server-1", Cluster: result.Cluster, DataDir: filepath.Join(o.DataDir, "controller"), LogStore: "wal",
+		ID: "server-1", Cluster: result.Cluster, DataFolder: filepath.Join(o.DataDir, "controller"), LogStore: "wal",
 		Authority: result.CAFile, Certificate: filepath.Join(o.ConfigDir, ControllerCertificate), First: filepath.Join(o.ConfigDir, FirstFile),
-		API:   API{Listen: ":8443", Certificate: filepath.Join(o.ConfigDir, APICertificate), Endpoint: result.Endpoint},
-		Hosts: Listener{Listen: ":8444", Advertise: "198.51.100.7:8444"},
-		Raft:  Listener{Listen: ":8445", Advertise: "198.51.100.7:8445"},
-		Log:   Log{Level: "info", Format: "text"},
+		APIListen: ":8443", APICertificate: filepath.Join(o.ConfigDir, APICertificate), APIEndpoint: result.Endpoint,
+		HostsListen: ":8444", HostsAdvertise: "198.51.100.7:8444", RaftListen: ":8445", RaftAdvertise: "198.51.100.7:8445",
+		LogLevel: "info", LogFormat: "text",
 	}, configuration)
 }
 
@@ -292,7 +291,7 @@ func TestWhereItListens(t *testing.T) {
 		configuration, err := readController(o.ConfigDir)
 		require.NoError(t, err)
 		if want[0] != "" {
-			require.Equal(t, want, [2]string{configuration.API.Listen, result.Endpoint})
+			require.Equal(t, want, [2]string{configuration.APIListen, result.Endpoint})
 		}
 		pair, err := ca.OpenKeyPair(filepath.Join(o.ConfigDir, APICertificate))
 		require.NoError(t, err)
