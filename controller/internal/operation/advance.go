@@ -7,7 +7,7 @@ import (
 	"github.com/coloa-cloud/coloa/controller/internal/state"
 )
 
-// MaxAttempts is how often undoing a step (or doing one of a Forward operation) is tried before somebody must look.
+// MaxAttempts is how often undoing a step (or doing one of a Forward operation) is tried before somebody must look; and again after each retry.
 const MaxAttempts = 5
 
 // Advance says what to write next for an operation, or nil when there is nothing to write, and after which time to ask again at the latest (0: only when something
@@ -124,7 +124,7 @@ func (m *machine) fail(journal *v1.StepStatus, problem *v1.Problem) {
 		return
 	}
 	journal.Attempts++
-	if journal.Attempts >= MaxAttempts {
+	if journal.Attempts%MaxAttempts == 0 {
 		status.State, status.Error = v1.OperationNeedsAttention, problem
 		status.Message = "gave up after several attempts; retry, or abandon it"
 	}
@@ -187,7 +187,7 @@ func (m *machine) backward() (write bool, wake time.Duration) {
 		case Fail:
 			journal.Attempts++
 			journal.Error = verdict.Problem
-			if journal.Attempts >= MaxAttempts {
+			if journal.Attempts%MaxAttempts == 0 {
 				status.State = v1.OperationNeedsAttention
 				status.Message = "undoing the step " + journal.Name + " failed: " + verdict.Problem.Error() + "; retry, or abandon it"
 			}

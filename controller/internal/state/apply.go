@@ -46,6 +46,9 @@ func (s *Store) markApplied(index uint64) {
 func apply(tx *memdb.Txn, index uint64, txn *Txn) ([]Change, error) {
 	snapshot := &Snapshot{tx: tx}
 	for _, guard := range txn.Guards {
+		if _, err := v1.Define(guard.Kind); err != nil { // the tables are asked for known kinds only
+			return nil, v1.NewProblem(v1.CodeInternal, "%v", err)
+		}
 		version := uint64(0)
 		if object := snapshot.Get(guard.Kind, guard.ID); object != nil {
 			version = object.ObjectMeta().Version
@@ -55,7 +58,13 @@ func apply(tx *memdb.Txn, index uint64, txn *Txn) ([]Change, error) {
 		}
 	}
 	changes := make([]Change, 0, len(txn.Ops))
+	written := make(map[v1.Link]struct{}, len(txn.Ops))
 	for _, op := range txn.Ops {
+		// The invariants compare before and after: an object that is written twice could take a way round them.
+		if _, twice := written[v1.Link{Kind: op.Kind, ID: op.ID}]; twice {
+			return nil, v1.NewProblem(v1.CodeInternal, "an entry writes %s %s twice", op.Kind, op.ID)
+		}
+		written[v1.Link{Kind: op.Kind, ID: op.ID}] = struct{}{}
 		definition, err := v1.Define(op.Kind)
 		if err != nil {
 			return nil, v1.NewProblem(v1.CodeInternal, "%v", err)

@@ -18,6 +18,7 @@ var invariants = []func(*Snapshot, []Change) error{
 	oneLiveInstance,
 	oneWriter,
 	groupsStayApart,
+	thereIsOneCluster,
 	addressesAreUnique,
 	instancesOnlyMoveForward,
 }
@@ -132,8 +133,11 @@ func projectsExistAndAreEmpty(s *Snapshot, changes []Change) error {
 				}
 			}
 		}
-		if change.New == nil || change.New.ObjectMeta().Project == "" || change.Old != nil {
+		if change.New == nil || change.New.ObjectMeta().Project == "" {
 			continue
+		}
+		if change.Old != nil && change.Old.ObjectMeta().Project == change.New.ObjectMeta().Project {
+			continue // history may outlive its project
 		}
 		if s.Get(v1.KindProject, change.New.ObjectMeta().Project) == nil {
 			return v1.NewProblem(v1.CodeNotFound, "the project is gone").WithField("project")
@@ -189,7 +193,7 @@ func quotasHold(s *Snapshot, changes []Change) error {
 			continue
 		}
 		var before v1.ProjectUsage
-		if change.Old != nil {
+		if change.Old != nil && chargeOf(change.Old).project == grown.project {
 			before = chargeOf(change.Old).used
 		}
 		object := s.Get(v1.KindProject, grown.project)
@@ -257,24 +261,64 @@ func (s *Snapshot) attachmentLive(attachment *v1.Attachment) bool {
 
 func groupsStayApart(s *Snapshot, changes []Change) error {
 	for _, change := range changes {
-		instance, ok := change.New.(*v1.Instance)
-		if !ok || !instance.Live() || change.Old != nil {
-			continue
-		}
-		vm := s.VM(instance.Spec.VM)
-		if vm == nil || vm.Status.GroupID == "" {
-			continue
-		}
-		group, ok := s.Get(v1.KindPlacementGroup, vm.Status.GroupID).(*v1.PlacementGroup)
-		if !ok || group.Spec.Policy != v1.AntiAffinityHard {
-			continue
-		}
-		for _, object := range s.listBy(v1.KindVM, "group", group.ID) {
-			for _, other := range s.InstancesOf(object.ObjectMeta().ID) {
-				if other.ID != instance.ID && other.Live() && other.Spec.Host == instance.Spec.Host {
+		switch object := change.New.(type) {
+		case *v1.Instance: // its host never changes
+			if !object.Live() || change.Old != nil {
+				continue
+			}
+			if vm := s.VM(object.Spec.VM); vm != nil {
+				if group := s.crowded(vm.Status.GroupID); group != nil {
 					return v1.NewProblem(v1.CodeNoCapacity, "another member of the placement group %q runs on that host", group.Name)
 				}
 			}
+		case *v1.VM:
+			if before, was := change.Old.(*v1.VM); !was || before.Status.GroupID == object.Status.GroupID {
+				continue
+			}
+			if group := s.crowded(object.Status.GroupID); group != nil {
+				return v1.NewProblem(v1.CodeConflict, "another member of the placement group %q runs on its host", group.Name)
+			}
+		case *v1.PlacementGroup:
+			if before, was := change.Old.(*v1.PlacementGroup); !was || before.Spec.Policy == object.Spec.Policy {
+				continue
+			}
+			if group := s.crowded(object.ID); group != nil {
+				return v1.NewProblem(v1.CodeConflict, "two members of the placement group %q run on one host", group.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// crowded returns the placement group if it is hard and two of its machines are live on one host, or nil.
+func (s *Snapshot) crowded(id string) *v1.PlacementGroup {
+	if id == "" {
+		return nil
+	}
+	group, ok := s.Get(v1.KindPlacementGroup, id).(*v1.PlacementGroup)
+	if !ok || group.Spec.Policy != v1.AntiAffinityHard {
+		return nil
+	}
+	owner := map[string]string{} // host -> the machine there
+	for _, object := range s.listBy(v1.KindVM, "group", id) {
+		vm := object.ObjectMeta().ID
+		for _, instance := range s.InstancesOf(vm) {
+			if !instance.Live() {
+				continue
+			}
+			if other, taken := owner[instance.Spec.Host]; taken && other != vm {
+				return group
+			}
+			owner[instance.Spec.Host] = vm
+		}
+	}
+	return nil
+}
+
+func thereIsOneCluster(s *Snapshot, changes []Change) error {
+	for _, change := range changes {
+		if _, ok := change.New.(*v1.Cluster); ok && s.Count(v1.KindCluster) > 1 {
+			return v1.NewProblem(v1.CodeConflict, "the cloud is set up already")
 		}
 	}
 	return nil
@@ -306,6 +350,9 @@ func instancesOnlyMoveForward(_ *Snapshot, changes []Change) error {
 		if observedOrder[after.Observed.State] < observedOrder[before.Observed.State] || desiredOrder[after.Desired.State] < desiredOrder[before.Desired.State] ||
 			(before.Fence != nil && after.Fence == nil) {
 			return v1.NewProblem(v1.CodeConflict, "the instance %s has moved on; it cannot go back", after.ID)
+		}
+		if before.Spec.VM != after.Spec.VM || before.Spec.Host != after.Spec.Host {
+			return v1.NewProblem(v1.CodeConflict, "the instance %s belongs to one virtual machine on one host, for good", after.ID)
 		}
 	}
 	return nil

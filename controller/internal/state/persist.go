@@ -146,6 +146,9 @@ func restore(tx *memdb.Txn, r io.Reader) error {
 			if err != nil {
 				return err
 			}
+			if id := object.ObjectMeta().ID; id == "" || first(tx, string(next.Kind), "id", id) != nil { // it would be charged twice
+				return fmt.Errorf("the snapshot holds the %s %q twice, or without an id", next.Kind, id)
+			}
 			if err := tx.Insert(string(next.Kind), object); err != nil {
 				return err
 			}

@@ -1,0 +1,146 @@
+package app
+
+import (
+	"context"
+	"io"
+
+	"github.com/coloa-cloud/coloa/api/httpapi"
+	v1 "github.com/coloa-cloud/coloa/api/v1"
+	"github.com/coloa-cloud/coloa/controller/internal/auth"
+	"github.com/coloa-cloud/coloa/controller/internal/operation/ops"
+	"github.com/coloa-cloud/coloa/controller/internal/state"
+)
+
+func createImage(r *request) (v1.Object, string, error) {
+	image := &v1.Image{Meta: r.meta, Spec: specOf[v1.ImageSpec](r.draft), Status: v1.ImageStatus{Phase: v1.ImageWaiting}}
+	if err := r.mayCreate(image); err != nil {
+		return nil, "", err
+	}
+	if image.Spec.Public && !auth.Admin(r.caller.User) {
+		return nil, "", v1.NewProblem(v1.CodeDenied, "only platform administrators make public images").WithField("spec.public")
+	}
+	r.txn.Create(image, "waits for its bytes")
+	return image, "", nil
+}
+
+func replaceImage(r *request, old v1.Object) (string, error) {
+	image := old.(*v1.Image).Clone()
+	spec := specOf[v1.ImageSpec](r.draft)
+	var f frozen
+	f.check("spec.format", spec.Format == image.Spec.Format)
+	f.check("spec.sha256", spec.SHA256 == image.Spec.SHA256)
+	if err := f.err(); err != nil {
+		return "", err
+	}
+	if spec.Public != image.Spec.Public && !auth.Admin(r.caller.User) {
+		return "", v1.NewProblem(v1.CodeDenied, "only platform administrators make images public").WithField("spec.public")
+	}
+	applyMeta(&image.Meta, r.draft)
+	image.Spec = spec
+	r.txn.Update(image, "")
+	return "", image.Validate()
+}
+
+func removeImage(r *request, old v1.Object) (string, error) {
+	image := old.(*v1.Image).Clone()
+	if err := busy(r.state, image); err != nil {
+		return "", err
+	}
+	if volumes := r.state.By(v1.KindVolume, "image", image.ID); len(volumes) > 0 {
+		return "", v1.NewProblem(v1.CodeInUse, "%d volumes are clones of the image %q", len(volumes), image.Name).With("count", len(volumes)).
+			WithNext("Delete those volumes and virtual machines first.")
+	}
+	if image.Status.Phase == v1.ImageWaiting && image.Status.Keeper == "" {
+		r.txn.Delete(image, "")
+		return "", nil
+	}
+	id := NewID()
+	ops.AddImageDelete(r.txn, id, image, r.actor)
+	return id, nil
+}
+
+// Upload implements httpapi.Images. The bytes are kept by this controller; a host checks and converts them.
+func (a *App) Upload(ctx context.Context, caller httpapi.Caller, ref httpapi.Ref, size int64, data io.Reader) (httpapi.Result, error) {
+	ref.Kind = v1.KindImage
+	object, err := find(a.Store.Snapshot(), caller, ref, auth.Write)
+	if err != nil {
+		return httpapi.Result{}, err
+	}
+	image := object.(*v1.Image)
+	if err := waitsForBytes(image); err != nil {
+		return httpapi.Result{}, err
+	}
+	digest, stored, err := a.Uploads.Store(ctx, image.ID, data)
+	if err != nil {
+		return httpapi.Result{}, err
+	}
+	problem := func() *v1.Problem {
+		switch {
+		case stored == 0:
+			return v1.NewProblem(v1.CodeInvalidImage, "no bytes were sent")
+		case size >= 0 && stored != size:
+			return v1.NewProblem(v1.CodeInvalidImage, "%d of %d bytes arrived", stored, size).WithNext("Send the file again.")
+		case image.Spec.SHA256 != "" && image.Spec.SHA256 != digest:
+			return v1.NewProblem(v1.CodeInvalidImage, "the file's SHA-256 is %s, and %s was promised", digest, image.Spec.SHA256).WithNext("Send the right file.")
+		}
+		return nil
+	}()
+	if problem == nil {
+		id := NewID()
+		err := a.Placer.Decide(ctx, actorOf(caller), func(s *state.Snapshot, board *Board, txn *state.Txn) error {
+			object, err := find(s, caller, ref, auth.Write)
+			if err != nil {
+				return err
+			}
+			image := object.(*v1.Image).Clone()
+			if err := waitsForBytes(image); err != nil {
+				return err
+			}
+			where, err := importHost(s)
+			if err != nil {
+				return err
+			}
+			image.Status.Keeper, image.Status.SHA256, image.Status.SizeBytes = a.Node.ID(), digest, stored
+			txn.Operation = id
+			ops.AddImageImport(txn, id, image, where, actorOf(caller))
+			return nil
+		})
+		if err == nil {
+			s := a.Store.Snapshot()
+			return httpapi.Result{Object: show(s, caller, s.Get(v1.KindImage, image.ID), true), Operation: id}, nil
+		}
+		problem = v1.AsProblem(err)
+	}
+	// Unless the import has begun after all, nothing needs these bytes.
+	if now := a.Store.Snapshot().Image(image.ID); problem.Code != v1.CodeOutcomeUnknown && (now == nil || now.Status.Phase == v1.ImageWaiting) {
+		if err := a.Uploads.Remove(image.ID); err != nil {
+			a.Logger.Warn("could not remove refused bytes", "image", image.ID, "error", err)
+		}
+	}
+	return httpapi.Result{}, problem
+}
+
+func waitsForBytes(image *v1.Image) error {
+	if image.Status.Phase != v1.ImageWaiting || image.Deleting() {
+		return v1.NewProblem(v1.CodeWrongState, "the image %q has its bytes already (%s)", image.Name, image.Status.Phase).WithNext("Make a new image for other bytes.")
+	}
+	return nil
+}
+
+// importHost chooses who checks and converts an image: the host that answers and has the most room left.
+func importHost(s *state.Snapshot) (ops.HostArgs, error) {
+	var best *v1.Host
+	var room int64
+	for _, host := range s.Hosts() {
+		if host.Status.Phase != v1.HostReady || len(host.Status.Inventory.Pools) == 0 {
+			continue
+		}
+		if left := host.Limits().StorageGiB - s.HostUsage(host.ID).StorageGiB; best == nil || left > room {
+			best, room = host, left
+		}
+	}
+	if best == nil {
+		return ops.HostArgs{}, v1.NewProblem(v1.CodeNoCapacity, "no host is there to check the image").WithNext("Ask the operators to look at the hosts.")
+	}
+	return ops.HostArgs{Host: best.ID, Driver: localDriver(best)}, nil
+}
