@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,7 +35,8 @@ type Result struct {
 	Token        string    `json:"token"`
 	TokenExpires time.Time `json:"tokenExpires"`
 	// Renewed: the cloud was made by an earlier run and has not begun yet; only the token is new.
-	Renewed bool `json:"renewed,omitempty"`
+	Renewed bool     `json:"renewed,omitempty"`
+	Files   []string `json:"files"` // that were written, sorted
 }
 
 // Init makes the files of a new cloud. When it was made before and its controller has never been started, it gives a new token and changes nothing
@@ -161,7 +163,21 @@ func fill(stage string, options Options) (Result, error) {
 	if err := writeConfigurations(stage, options, cluster.String()); err != nil {
 		return Result{}, err
 	}
-	return resultOf(options, first, host.String(), token), nil
+	result := resultOf(options, first, host.String(), token)
+	result.Files, err = filesIn(stage, options.ConfigDir)
+	return result, err
+}
+
+// filesIn lists the files below a folder as they will be called when the folder has another name.
+func filesIn(folder, called string) ([]string, error) {
+	var files []string
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			files = append(files, filepath.Join(called, strings.TrimPrefix(path, folder)))
+		}
+		return err
+	})
+	return files, err
 }
 
 func resultOf(options Options, first first, host, token string) Result {
@@ -250,7 +266,7 @@ func renewToken(options Options) (Result, error) {
 	}
 	result := resultOf(options, made, host, token)
 	result.Endpoint = configuration.APIEndpoint
-	result.Renewed = true
+	result.Renewed, result.Files = true, []string{path}
 	return result, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,6 +72,10 @@ func TestInitMakesAWholeCloud(t *testing.T) {
 	require.False(t, result.Renewed)
 	require.Regexp(t, `^coloa1_[A-Za-z0-9_-]{43}$`, result.Token)
 	require.True(t, Exists(o.ConfigDir))
+	require.Len(t, result.Files, 9)
+	for _, file := range result.Files {
+		require.FileExists(t, file)
+	}
 
 	var start controller.First
 	text, err := os.ReadFile(filepath.Join(o.ConfigDir, FirstFile))
@@ -146,7 +151,8 @@ func TestSecondRun(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, again.Renewed)
 	require.NotEqual(t, made.Token, again.Token)
-	made.Token, made.Renewed = again.Token, true
+	require.Equal(t, []string{filepath.Join(o.ConfigDir, FirstFile)}, again.Files)
+	made.Token, made.Renewed, made.Files = again.Token, true, again.Files
 	require.Equal(t, made, again)
 	after := snapshot(t, o.ConfigDir)
 	require.Contains(t, after[FirstFile], hashOf(again.Token))
@@ -262,6 +268,8 @@ func TestWrongOptions(t *testing.T) {
 		{"dataDir", func(o *Options) { o.DataDir = "/" }},
 		{"port", func(o *Options) { o.Port = -1 }},
 		{"port", func(o *Options) { o.Port = 65533 }},
+		{"port", func(o *Options) { o.Address = "198.51.100.7:https" }},
+		{"port", func(o *Options) { o.Address = "198.51.100.7:70000" }},
 	} {
 		o := options(t)
 		c.change(&o)
@@ -275,14 +283,17 @@ func TestWrongOptions(t *testing.T) {
 
 func TestWhereItListens(t *testing.T) {
 	for address, want := range map[string][2]string{
-		"198.51.100.7":   {":9000", "https://198.51.100.7:9000"},
-		"2001:db8::7":    {":9000", "https://[2001:db8::7]:9000"},
-		"[2001:db8::7]":  {":9000", "https://[2001:db8::7]:9000"},
-		"cloud.gov.vn":   {":9000", "https://cloud.gov.vn:9000"},
-		"127.0.0.1":      {"127.0.0.1:9000", "https://127.0.0.1:9000"},
-		"::1":            {"[::1]:9000", "https://[::1]:9000"},
-		"localhost":      {"localhost:9000", "https://localhost:9000"},
-		primaryAddress(): {},
+		"198.51.100.7:1234":  {":1234", "https://198.51.100.7:1234"},
+		"[2001:db8::7]:1234": {":1234", "https://[2001:db8::7]:1234"},
+		"127.0.0.1:1234":     {"127.0.0.1:1234", "https://127.0.0.1:1234"},
+		"198.51.100.7":       {":9000", "https://198.51.100.7:9000"},
+		"2001:db8::7":        {":9000", "https://[2001:db8::7]:9000"},
+		"[2001:db8::7]":      {":9000", "https://[2001:db8::7]:9000"},
+		"cloud.gov.vn":       {":9000", "https://cloud.gov.vn:9000"},
+		"127.0.0.1":          {"127.0.0.1:9000", "https://127.0.0.1:9000"},
+		"::1":                {"[::1]:9000", "https://[::1]:9000"},
+		"localhost":          {"localhost:9000", "https://localhost:9000"},
+		primaryAddress():     {},
 	} {
 		o := options(t)
 		o.Address, o.Port = address, 9000
@@ -295,6 +306,9 @@ func TestWhereItListens(t *testing.T) {
 		}
 		pair, err := ca.OpenKeyPair(filepath.Join(o.ConfigDir, APICertificate))
 		require.NoError(t, err)
+		if host, _, err := net.SplitHostPort(address); err == nil {
+			address = host
+		}
 		require.NoError(t, pair.Leaf().VerifyHostname(address))
 	}
 }

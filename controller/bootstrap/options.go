@@ -30,10 +30,10 @@ type Options struct {
 	Name      string // of the cloud; a DNS label
 	ConfigDir string // absolute; comes into being as a whole
 	DataDir   string // absolute
-	Address   string // IP address or host name by which people, hosts and other controllers reach this server; its primary address when left out
+	Address   string // IP address or host name by which people, hosts and other controllers reach this server; its primary address when left out. It may end with :port
 	HostName  string // of this server; the kernel's when left out
 	Admin     string // name of the first user, a platform administrator
-	// Port is the API's; the hosts' port is the next one, then the controllers', then the agent's. 8443 when left out.
+	// Port is the API's; the hosts' port is the next one, then the controllers', then the agent's. 8443 when left out. One in Address wins.
 	Port int
 	// Now is the clock; time.Now when left out.
 	Now func() time.Time
@@ -45,6 +45,12 @@ func (options Options) withDefaults() (Options, error) {
 	setDefault(&options.ConfigDir, DefaultConfigDir)
 	setDefault(&options.DataDir, DefaultDataDir)
 	setDefault(&options.Admin, DefaultAdmin)
+	if host, port, err := net.SplitHostPort(options.Address); err == nil {
+		options.Address = host
+		if options.Port, err = strconv.Atoi(port); err != nil {
+			options.Port = -1 // refused below
+		}
+	}
 	setDefault(&options.Address, primaryAddress())
 	if options.HostName == "" {
 		name, err := os.Hostname()
