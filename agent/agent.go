@@ -77,7 +77,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	a.link.Accepted(func(accepted ledger.Accepted) {
 		for _, id := range accepted.Changed {
-			a.worker.Wake(ctx, id)
+			a.worker.Wake(id)
 		}
 		if accepted.Tasks {
 			a.tasks.Kick()

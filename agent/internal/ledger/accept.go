@@ -54,8 +54,7 @@ func (l *Ledger) Accept(body []byte) (Accepted, error) {
 		record := l.instances[id]
 		switch {
 		case named[id]:
-		case record.Journal.Phase == PhaseStopped || record.Journal.Phase == PhaseNone:
-			// It is over, or nothing was ever done for it.
+		case record.Journal.Phase == PhaseNone || record.Settled():
 			outcome.Forgotten = append(outcome.Forgotten, id)
 			delete(instances, id)
 			changes = append(changes, remove(bucketInstances, id))

@@ -75,12 +75,19 @@ func nextReport(record *Instance, seen *v1.InstanceObserved) v1.InstanceObserved
 	return next
 }
 
-// Forget removes an Instance that is Stopped and that the set does not name any more. Others stay.
+// Settled: it is Stopped and the controllers know, because they wanted it or have our report. Only then may it be forgotten: else they could
+// give it to us again, and it would live twice.
+func (r *Instance) Settled() bool {
+	known := r.Assignment.Desired.State == v1.DesiredStopped || r.Assignment.Over || r.Report.State == v1.InstanceStopped && r.Report.Seq <= r.Acked
+	return r.Journal.Phase == PhaseStopped && known
+}
+
+// Forget removes an Instance that is Stopped, which the controllers know, and that the set does not name any more. Others stay.
 func (l *Ledger) Forget(id string) error {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	record, ok := l.instances[id]
-	if !ok || !record.Absent || record.Journal.Phase != PhaseStopped {
+	if !ok || !record.Absent || !record.Settled() {
 		return nil
 	}
 	if err := l.store.write([]change{remove(bucketInstances, id)}); err != nil {

@@ -215,7 +215,7 @@ func stopped(record ledger.Instance, sight Sight) Transition {
 	case sight.Presence != Absent:
 		// A start that came through late, or somebody's hand. It must not run: another Instance may have its disks by now.
 		return Transition{Step: StepRemove, Journal: record.Journal}
-	case record.Absent:
+	case record.Absent && record.Settled():
 		return Transition{Step: StepForget, Journal: record.Journal}
 	}
 	return Transition{Step: StepNone, Journal: record.Journal, Seen: stoppedObservation(record.Journal)}

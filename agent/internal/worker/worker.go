@@ -42,7 +42,7 @@ type Worker struct {
 	mutex   sync.Mutex
 	runners map[string]*runner
 	running sync.WaitGroup
-	ending  bool
+	serving context.Context // Run's; nil before and after
 	orphans map[string]bool // machines that nobody knows; true: seen at least twice, and so reported
 }
 
@@ -51,17 +51,17 @@ func New(options Options) *Worker {
 	if options.Logger == nil {
 		options.Logger = slog.Default()
 	}
-	return &Worker{options: options, log: options.Logger.With("part", "worker"), runners: map[string]*runner{}, orphans: map[string]bool{}, ending: true}
+	return &Worker{options: options, log: options.Logger.With("part", "worker"), runners: map[string]*runner{}, orphans: map[string]bool{}}
 }
 
 // Run works until ctx ends, and returns when all its goroutines have ended.
 func (w *Worker) Run(ctx context.Context) error {
 	w.mutex.Lock()
-	w.ending = false
+	w.serving = ctx
 	w.mutex.Unlock()
 	defer func() {
 		w.mutex.Lock()
-		w.ending = true
+		w.serving = nil
 		w.mutex.Unlock()
 		w.running.Wait()
 	}()
@@ -100,7 +100,7 @@ func (w *Worker) watch(ctx context.Context, wait *backoff.ExponentialBackOff) er
 				return errors.New("the hypervisor's events have ended")
 			}
 			if _, known := w.options.Ledger.Instance(event.ID); known {
-				w.Wake(ctx, event.ID)
+				w.Wake(event.ID)
 			}
 		case <-ticker.C:
 			if err := w.lookAtAll(ctx); err != nil {
@@ -124,7 +124,7 @@ func (w *Worker) lookAtAll(ctx context.Context) error {
 		id := record.Assignment.ID
 		next := Next(record, See(seen[id], w.options.BootID))
 		if next.Step != StepNone || next.Journal != record.Journal || isNews(record, next) {
-			w.Wake(ctx, id)
+			w.Wake(id)
 		}
 		delete(seen, id)
 	}
@@ -179,12 +179,13 @@ type runner struct {
 }
 
 // Wake has an Instance looked at soon.
-func (w *Worker) Wake(ctx context.Context, id string) {
+func (w *Worker) Wake(id string) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	if w.ending {
+	if w.serving == nil {
 		return // Run looks at all of them first
 	}
+	ctx := w.serving
 	if found := w.runners[id]; found != nil {
 		select {
 		case found.wake <- struct{}{}:
