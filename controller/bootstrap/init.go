@@ -47,7 +47,7 @@ func Init(options Options) (Result, error) {
 		return Result{}, err
 	}
 	parent := filepath.Dir(options.ConfigDir)
-	if err := os.MkdirAll(parent, 0o755); err != nil { //nolint:gosec // /etc and the like are for everybody to pass through
+	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return Result{}, fmt.Errorf("make the folder for the configuration: %w", err)
 	}
 	unlock, err := lock(parent)
@@ -109,10 +109,10 @@ func create(options Options) (Result, error) {
 
 // put gives the finished folder its name. Folders on the way to guests' disks can be passed through, and not listed, by qemu's user.
 func put(stage string, options Options) error {
-	if err := os.MkdirAll(options.DataDir, 0o711); err != nil { //nolint:gosec // see above
+	if err := os.MkdirAll(options.DataDir, 0o711); err != nil {
 		return err
 	}
-	if err := os.Chmod(stage, 0o755); err != nil { //nolint:gosec // the certificate of the authority in it is for everybody; secrets have modes of their own
+	if err := os.Chmod(stage, 0o755); err != nil { // the authority's certificate in it is for everybody; secrets have modes of their own
 		return err
 	}
 	if err := syncFolder(stage); err != nil {

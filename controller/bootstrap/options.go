@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -145,7 +146,7 @@ func controllerID(hostName string) string {
 // primaryAddress is the address that this server uses towards others. Connecting a UDP socket sends nothing; it only asks the kernel for the route.
 func primaryAddress() string {
 	for _, elsewhere := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} {
-		connection, err := net.Dial("udp", elsewhere)
+		connection, err := (&net.Dialer{}).DialContext(context.Background(), "udp", elsewhere)
 		if err != nil {
 			continue
 		}

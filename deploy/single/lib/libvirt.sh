@@ -1,0 +1,71 @@
+# shellcheck shell=bash
+# Who needs libvirt. It is shared by all clouds and tests of a machine; the last one that leaves stops it, if one of them started it.
+
+lease_dir=/run/coloa/libvirt.users
+started_here=/run/coloa/libvirt.started
+hostservices=$repository/deploy/hostservices/ensure-libvirtd
+
+# A lease says what proves that its holder is still there: a path that exists, or a process.
+lease_name() { printf '%s' "$1" | sha256sum | cut -c 1-16; }
+
+with_lease_lock() {
+	install -d -m 0755 -- "$lease_dir"
+	(
+		exec 7>/run/coloa/libvirt.users.lock
+		flock 7
+		"$@" 7>&- 8>&-
+	)
+}
+
+libvirt_acquire() { # libvirt_acquire path:/etc/coloa | pid:123
+	with_lease_lock acquire_locked "$1"
+}
+
+acquire_locked() {
+	if ! "$hostservices" status >/dev/null 2>&1; then : >"$started_here"; fi
+	"$hostservices"
+	printf '%s\n' "$1" >"$lease_dir/$(lease_name "$1")"
+}
+
+libvirt_release() { with_lease_lock release_locked "$1"; }
+
+release_locked() {
+	rm -f -- "$lease_dir/$(lease_name "$1")"
+	forget_the_dead
+	if [[ -n $(ls -A -- "$lease_dir") ]]; then
+		say "libvirt stays: others on this machine use it"
+	elif [[ -e $started_here ]]; then
+		"$hostservices" stop
+		rm -f -- "$started_here"
+	else
+		say "libvirt stays: it ran before"
+	fi
+}
+
+forget_the_dead() {
+	local lease holder
+	for lease in "$lease_dir"/*; do
+		[[ -f $lease ]] || continue
+		holder=$(<"$lease")
+		case $holder in
+		path:*) [[ -e ${holder#path:} ]] || rm -f -- "$lease" ;;
+		pid:*) kill -0 "${holder#pid:}" 2>/dev/null || rm -f -- "$lease" ;;
+		*) rm -f -- "$lease" ;;
+		esac
+	done
+}
+
+# domains_of CLUSTER: UUIDs of the domains that a cloud has made on this machine, by what our agent wrote into them.
+domains_of() {
+	local uuid text
+	for uuid in $(virsh -q -c qemu:///system list --all --uuid); do
+		text=$(virsh -q -c qemu:///system metadata "$uuid" --uri https://coloa.cloud/libvirt/machine/1 2>/dev/null) || continue
+		if [[ $text == *"<cluster>$1</cluster>"* ]]; then printf '%s\n' "$uuid"; fi
+	done
+}
+
+# remove_domain UUID: ends a guest and forgets it.
+remove_domain() {
+	virsh -q -c qemu:///system destroy "$1" >/dev/null 2>&1 || true # it may not run
+	virsh -q -c qemu:///system undefine "$1" --managed-save --nvram >/dev/null
+}
