@@ -40,7 +40,8 @@ type Controller struct {
 	spool      *spool.Spool
 	api        http.Handler
 
-	wired chan struct{} // closed when everything below exists: Raft may lead before New returns
+	stopping chan struct{} // closed when Run ends: streams end then
+	wired    chan struct{} // closed when everything below exists: Raft may lead before New returns
 }
 
 // New makes a controller and starts its Raft member. Call Run to serve, or Close.
@@ -57,7 +58,7 @@ func New(options Options) (*Controller, error) {
 	if options.SilentAfter == 0 {
 		options.SilentAfter = 10 * time.Second
 	}
-	c := &Controller{options: options, store: state.New(), wired: make(chan struct{})}
+	c := &Controller{options: options, store: state.New(), stopping: make(chan struct{}), wired: make(chan struct{})}
 	var err error
 	if c.spool, err = spool.Open(filepath.Join(options.DataDir, "images")); err != nil {
 		return nil, fmt.Errorf("the directory for uploads: %w", err)
@@ -104,7 +105,8 @@ func (c *Controller) wire() (err error) {
 		Controllers: c.controllers, HeartbeatEvery: c.options.HeartbeatEvery, Logger: c.options.Logger,
 	}
 	c.dispatcher.NewReports()
-	c.api, err = httpapi.New(httpapi.Options{Service: c.app, Version: c.options.Version, Logger: c.options.Logger, Metrics: c.options.Registry})
+	c.api, err = httpapi.New(httpapi.Options{Service: c.app, Version: c.options.Version, Logger: c.options.Logger, Metrics: c.options.Registry,
+		Limits: c.options.Limits, Stopping: c.stopping})
 	return err
 }
 
@@ -158,6 +160,7 @@ func (c *Controller) servePeer(w http.ResponseWriter, r *http.Request) {
 // Run serves until ctx ends, and then shuts down: first no new requests, then the term's work, then Raft, so that what was answered is written.
 func (c *Controller) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
+	context.AfterFunc(ctx, func() { close(c.stopping) })
 	hostIdentity := func(r *http.Request) (string, error) {
 		identity, err := ca.PeerIdentity(r.TLS)
 		if err != nil {
@@ -205,6 +208,7 @@ func (c *Controller) serve(ctx context.Context, what, address string, config *tl
 	if err != nil {
 		return fmt.Errorf("serving %s: %w", what, err)
 	}
+	listener = httpapi.LimitListener(listener, httpapi.DefaultConnections, httpapi.DefaultConnectionsPerAddress)
 	server := httpapi.NewServer(handler, config, c.options.Logger)
 	c.options.Logger.Info("serving", "what", what, "address", listener.Addr().String())
 	var stopped sync.WaitGroup

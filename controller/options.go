@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/coloa-cloud/coloa/api/httpapi"
 	"github.com/coloa-cloud/coloa/controller/internal/raftnode"
 )
 
@@ -41,6 +42,8 @@ type Options struct {
 	// First is what a new cloud begins with. Only the member that founds it has it, and it is used once.
 	First *First
 
+	// Limits bound what clients of the API can take.
+	Limits httpapi.Limits
 	// Tuning; zero means the default.
 	HeartbeatEvery time.Duration // how often agents report (2 s)
 	SilentAfter    time.Duration // when a host counts as silent (10 s)

@@ -2,8 +2,9 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"io"
+	"net/url"
+	"strconv"
 
 	"github.com/coloa-cloud/coloa/api/hostv1"
 	"github.com/coloa-cloud/coloa/api/httpapi"
@@ -22,11 +23,14 @@ func (a *App) Log(ctx context.Context, caller httpapi.Caller, ref httpapi.Ref, t
 	if err != nil {
 		return nil, err
 	}
-	path := fmt.Sprintf("%s%s/log?tail=%d", hostv1.PathVMs, vm.ObjectMeta().ID, tail)
-	if follow {
-		path += "&follow=1"
+	query := url.Values{}
+	if tail > 0 {
+		query.Set("tail", strconv.Itoa(tail))
 	}
-	return a.Agents.Get(ctx, host, path)
+	if follow {
+		query.Set("follow", "1")
+	}
+	return a.Agents.Get(ctx, host, hostv1.PathVMs+vm.ObjectMeta().ID+"/log?"+query.Encode())
 }
 
 // Console implements httpapi.Guests. Whoever types into a guest changes it: readers may not.

@@ -142,5 +142,5 @@ func importHost(s *state.Snapshot) (ops.HostArgs, error) {
 	if best == nil {
 		return ops.HostArgs{}, v1.NewProblem(v1.CodeNoCapacity, "no host is there to check the image").WithNext("Ask the operators to look at the hosts.")
 	}
-	return ops.HostArgs{Host: best.ID, Driver: localDriver(best)}, nil
+	return ops.HostArgs{Host: best.ID, Driver: v1.DriverLocal}, nil
 }

@@ -26,7 +26,7 @@ func createVM(r *request) (v1.Object, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	root.Status.Driver, root.Status.Host = localDriver(host), host.ID
+	root.Status.Driver, root.Status.Host = v1.DriverLocal, host.ID
 	vm.Status.MAC = newMAC(r.state)
 	id := NewID()
 	var instance *v1.Instance
@@ -129,14 +129,6 @@ func placementOf(s *state.Snapshot, vm *v1.VM, root *v1.Volume) scheduler.Reques
 		}
 	}
 	return request
-}
-
-// localDriver is the driver of a host's own pool: simulated hosts have another one than real ones.
-func localDriver(host *v1.Host) string {
-	for _, pool := range host.Status.Inventory.Pools {
-		return pool.Driver
-	}
-	return v1.DriverLocal
 }
 
 // newMAC chooses a free address with the cloud's prefix. That it is free is an invariant; here it only saves another round.
@@ -330,7 +322,7 @@ func (r *request) fitsOnItsHost(instance *v1.Instance, size ops.VMSize) error {
 	want := v1.Usage{VCPUs: int64(size.VCPUs), MemoryMiB: size.MemoryMiB}
 	used := r.state.HostUsage(host.ID).Minus(instance.Usage())
 	position, explanation := scheduler.Place([]scheduler.Candidate{{Host: host, Limit: host.Limits(), Used: used}},
-		scheduler.Request{Want: want, Driver: localDriver(host), Pinned: host.ID, Peers: map[string]int{}, Index: r.state.Index()})
+		scheduler.Request{Want: want, Driver: v1.DriverLocal, Pinned: host.ID, Peers: map[string]int{}, Index: r.state.Index()})
 	if position < 0 {
 		return scheduler.Problem(explanation)
 	}

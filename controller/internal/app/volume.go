@@ -30,7 +30,7 @@ func createVolume(r *request) (v1.Object, string, error) {
 	if host == nil {
 		return nil, "", scheduler.Problem(explanation)
 	}
-	volume.Status.Host, volume.Status.Driver = host.ID, localDriver(host)
+	volume.Status.Host, volume.Status.Driver = host.ID, v1.DriverLocal
 	id := NewID()
 	ops.AddVolumeCreate(r.txn, id, volume, r.actor)
 	return volume, id, nil

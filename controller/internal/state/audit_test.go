@@ -213,10 +213,12 @@ func auditMachines(s *Snapshot) (wrong []string) {
 	return wrong
 }
 
+var tables = schema().Tables
+
 // auditIndexes looks each value of each index up, and compares with a search through the whole list.
 func auditIndexes(s *Snapshot) (wrong []string) {
 	for _, definition := range v1.Kinds {
-		for name := range schema().Tables[string(definition.Kind)].Indexes {
+		for name := range tables[string(definition.Kind)].Indexes {
 			if name == "id" {
 				continue
 			}

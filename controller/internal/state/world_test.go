@@ -26,6 +26,12 @@ func id(kind v1.Kind, n int) string {
 	panic(kind)
 }
 
+// helper is what *testing.T and *rapid.T have in common.
+type helper interface {
+	require.TestingT
+	Helper()
+}
+
 // world is a store with a log of its own: entries are encoded and decoded on their way, as raft does it.
 type world struct {
 	testing.TB
@@ -123,7 +129,7 @@ func (w *world) refusedWhole(txn *Txn) error {
 }
 
 // body is the written snapshot without its header, which holds the index.
-func body(t testing.TB, snapshot *Snapshot) string {
+func body(t helper, snapshot *Snapshot) string {
 	t.Helper()
 	var buffer bytes.Buffer
 	require.NoError(t, snapshot.Write(&buffer))
