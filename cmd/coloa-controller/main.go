@@ -56,7 +56,7 @@ COLOA_CONTROLLER_HOSTS_LISTEN and the flag --hosts-listen. Unknown keys are erro
 		}
 	}
 	root.Long = run.Long
-	root.AddCommand(run, &cobra.Command{
+	root.AddCommand(run, newDevCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Say which version this is",
 		Args:  cobra.NoArgs,
