@@ -1,0 +1,90 @@
+package ctl
+
+import (
+	"encoding/json"
+	"regexp"
+	"sort"
+	"strings"
+)
+
+// serverTexts translates the sentences of controllers: English with {places} to the same in another language. What it does not know stays English.
+type serverTexts struct{ patterns []serverPattern }
+
+type serverPattern struct {
+	match  *regexp.Regexp
+	names  []string
+	target string
+}
+
+var place = regexp.MustCompile(`\{[a-z]+\}`)
+
+func newServerTexts(language string) *serverTexts {
+	text, err := messageFiles.ReadFile("messages/server." + language + ".json")
+	if err != nil {
+		return &serverTexts{}
+	}
+	var table map[string]string
+	if err := json.Unmarshal(text, &table); err != nil {
+		panic(err) // it is embedded, and a test reads it
+	}
+	sources := make([]string, 0, len(table))
+	for source := range table {
+		sources = append(sources, source)
+	}
+	// The more literal text, the earlier: a general pattern must not hide a special one.
+	literal := func(source string) int { return len(place.ReplaceAllString(source, "")) }
+	sort.Slice(sources, func(i, j int) bool {
+		if a, b := literal(sources[i]), literal(sources[j]); a != b {
+			return a > b
+		}
+		return sources[i] < sources[j]
+	})
+	result := &serverTexts{}
+	for _, source := range sources {
+		var expression strings.Builder
+		var names []string
+		last := 0
+		for _, at := range place.FindAllStringIndex(source, -1) {
+			expression.WriteString(regexp.QuoteMeta(source[last:at[0]]) + "(.+?)")
+			names = append(names, source[at[0]:at[1]])
+			last = at[1]
+		}
+		expression.WriteString(regexp.QuoteMeta(source[last:]))
+		result.patterns = append(result.patterns, serverPattern{regexp.MustCompile(`^(?s:` + expression.String() + `)$`), names, table[source]})
+	}
+	return result
+}
+
+// translate finds the sentence; a list of sentences or a field before a colon is translated part by part.
+func (s *serverTexts) translate(text string) string { return s.part(text, 3) }
+
+func (s *serverTexts) part(text string, depth int) string {
+	bare := strings.TrimSuffix(text, ".")
+	for _, pattern := range s.patterns {
+		found := pattern.match.FindStringSubmatch(bare)
+		if found == nil {
+			continue
+		}
+		pairs := make([]string, 0, 2*len(pattern.names))
+		for i, name := range pattern.names {
+			value := found[i+1]
+			if depth > 0 {
+				value = s.part(value, 0)
+			}
+			pairs = append(pairs, name, value)
+		}
+		result := strings.NewReplacer(pairs...).Replace(pattern.target)
+		if bare != text {
+			result += "."
+		}
+		return result
+	}
+	if depth > 0 {
+		for _, separator := range []string{". ", "; ", ": "} {
+			if before, after, found := strings.Cut(text, separator); found {
+				return s.part(before, depth-1) + separator + s.part(after, depth-1)
+			}
+		}
+	}
+	return text
+}
