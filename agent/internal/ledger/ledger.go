@@ -127,7 +127,6 @@ func OpenMemory(cluster, host string) *Ledger {
 func load(from store, cluster, host string) (*Ledger, error) {
 	ledger := &Ledger{
 		store:     from,
-		state:     state{Schema: schema, Cluster: cluster, Host: host},
 		instances: map[string]*Instance{},
 		tasks:     map[string]*task{},
 		logs:      map[string][]string{},
@@ -135,6 +134,12 @@ func load(from store, cluster, host string) (*Ledger, error) {
 	}
 	if err := from.load(ledger.restore); err != nil {
 		return nil, fmt.Errorf("cannot be read: %w. Move the file away only if no virtual machine of this host matters", err)
+	}
+	if ledger.state.Schema == 0 { // a new file: from now on it is this host's
+		ledger.state = state{Schema: schema, Cluster: cluster, Host: host}
+		if err := from.write([]change{put(bucketState, keyState, ledger.state)}); err != nil {
+			return nil, err
+		}
 	}
 	if ledger.state.Schema != schema {
 		return nil, fmt.Errorf("written with schema %d, this agent knows %d: use the newer agent", ledger.state.Schema, schema)
