@@ -80,14 +80,15 @@ func Start(ctx context.Context, options Options) (_ *Cloud, err error) {
 		if err := member.Start(); err != nil {
 			return nil, err
 		}
-		if number > 0 {
+		if number == 0 {
+			if err := c.waitReady(ctx); err != nil {
+				return nil, err
+			}
+		} else {
 			if err := member.current.Join(ctx, "c1:8445"); err != nil {
 				return nil, fmt.Errorf("%s joins: %w", member.ID, err)
 			}
 		}
-	}
-	if err := c.waitReady(ctx); err != nil {
-		return nil, err
 	}
 	for number := range options.Hosts {
 		host := newHost(c, number)
