@@ -112,6 +112,9 @@ func put(stage string, options Options) error {
 	if err := os.MkdirAll(options.DataDir, 0o711); err != nil {
 		return err
 	}
+	if err := os.Chmod(options.DataDir, 0o711); err != nil { // whatever the caller's umask
+		return err
+	}
 	if err := os.Chmod(stage, 0o755); err != nil { // the authority's certificate in it is for everybody; secrets have modes of their own
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	v1 "github.com/coloa-cloud/coloa/api/v1"
 	"github.com/coloa-cloud/coloa/controller"
@@ -118,7 +119,10 @@ func TestInitMakesAWholeCloud(t *testing.T) {
 
 func TestSecretsAreForTheirOwnerAlone(t *testing.T) {
 	o := options(t)
+	require.NoError(t, os.MkdirAll(filepath.Dir(o.ConfigDir), 0o755))
+	former := unix.Umask(0o077)
 	result, err := Init(o)
+	unix.Umask(former)
 	require.NoError(t, err)
 	files := snapshot(t, o.ConfigDir)
 	for name, text := range files {

@@ -25,7 +25,8 @@ cli=$repository/bin/coloa
 first_token=$run_dir/first-token # the one-time token between its making and its use, 0600
 services=(controller agent)
 
-say() { printf '%s\n' "$*" >&2; }
+# say LINE...: to people.
+say() { printf '%s\n' "$@" >&2; }
 
 die() {
 	printf 'error: %s\n' "$*" >&2
