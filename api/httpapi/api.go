@@ -41,12 +41,13 @@ type api struct {
 
 // route is what the way of a request through this package depends on.
 type route struct {
-	public bool           // no token needed; a test holds the list of these
-	reads  consistency    // of a GET
-	stream bool           // may go on for long: no deadline for the whole answer, a bounded number for each user
-	body   bodyKind       // of the request
-	ids    *regexp.Regexp // form of {id}; anything else is not found
-	noun   string         // what {id} names, for people
+	public  bool           // no token needed; a test holds the list of these
+	reads   consistency    // of a GET
+	resumes bool           // with Last-Event-ID it goes on from what the client has seen, so there is nothing to catch up with
+	stream  bool           // may go on for long: no deadline for the whole answer, a bounded number for each user
+	body    bodyKind       // of the request
+	ids     *regexp.Regexp // form of {id}; anything else is not found
+	noun    string         // what {id} names, for people
 }
 
 type consistency int

@@ -22,6 +22,9 @@ var single = []string{"Authorization", "If-Match", "Idempotency-Key", "Content-T
 // tokenText is the alphabet of bearer tokens (RFC 6750).
 var tokenText = regexp.MustCompile(`^[A-Za-z0-9._~+/-]{1,512}=*$`)
 
+// tryTimeout is how long a read waits for what it can do without.
+const tryTimeout = 2 * time.Second
+
 // refusedLoginCosts is what a refused login takes from its address, besides the one for asking.
 const refusedLoginCosts = 4
 
@@ -80,8 +83,10 @@ func (a *api) limitAddress(c *gin.Context, request *request) bool {
 	return ok
 }
 
+const logIn = "Log in (coloa login), and send the token in the header Authorization: Bearer."
+
 func unauthenticated(detail string) *v1.Problem {
-	return v1.NewProblem(v1.CodeUnauthenticated, "%s", detail).WithNext("Log in (coloa login), and send the token in the header Authorization: Bearer.")
+	return v1.NewProblem(v1.CodeUnauthenticated, "%s", detail).WithNext(logIn)
 }
 
 // bearer reads the token out of the header Authorization.
@@ -100,13 +105,17 @@ func bearer(header string) (string, *v1.Problem) {
 func (a *api) identify(ctx context.Context, request *request) *v1.Problem {
 	caller, err := a.service.Authenticate(ctx, request.secret)
 	if v1.CodeOf(err) == v1.CodeUnauthenticated && !request.peer && a.mayCatchUp(request) {
-		if err := a.consistent(ctx); err != nil {
+		if err := a.consistent(ctx, a.limits.ConsistentTimeout); err != nil {
 			return a.toProblem(ctx, err)
 		}
 		caller, err = a.service.Authenticate(ctx, request.secret)
 	}
 	if err != nil {
-		return a.toProblem(ctx, err)
+		problem := *a.toProblem(ctx, err)
+		if problem.Code == v1.CodeUnauthenticated && problem.Next == "" {
+			problem.Next = logIn
+		}
+		return &problem
 	}
 	if caller.User == nil || caller.Token == nil {
 		return unauthenticated("The token is not valid.")
@@ -123,8 +132,8 @@ func (a *api) mayCatchUp(request *request) bool {
 	return a.addresses.bucket(limitKey(request.address)).Tokens() >= 1
 }
 
-func (a *api) consistent(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, a.limits.ConsistentTimeout)
+func (a *api) consistent(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	err := a.service.Consistent(ctx)
 	var problem *v1.Problem
@@ -149,10 +158,14 @@ func (a *api) where(c *gin.Context) {
 		}
 		return
 	}
-	if about.reads == readsNothing {
+	if about.reads == readsNothing || about.resumes && c.Request.Header.Get("Last-Event-ID") != "" {
 		return
 	}
-	err := a.consistent(c.Request.Context())
+	timeout := a.limits.ConsistentTimeout
+	if about.reads == readsTry {
+		timeout = min(timeout, tryTimeout)
+	}
+	err := a.consistent(c.Request.Context(), timeout)
 	if err != nil {
 		if about.reads == readsAll {
 			a.refuse(c, err)

@@ -43,7 +43,7 @@ func (a *api) addEvents() {
 		Description: "With Accept: text/event-stream it goes on for as long as the client listens, and takes up where Last-Event-ID left.",
 		Parameters:  []*huma.Param{waitParameter()},
 		Responses:   responses,
-	}, route{stream: true, reads: readsAll}, a.events)
+	}, route{stream: true, resumes: true}, a.events)
 }
 
 func (a *api) events(ctx context.Context, in *eventsInput) (*answer, error) {

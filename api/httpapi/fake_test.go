@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -108,6 +107,16 @@ func (f *fake) find(ref Ref) (v1.Object, error) {
 		}
 	}
 	return nil, v1.NewProblem(v1.CodeNotFound, "There is no %s %q.", ref.Kind, ref.ID)
+}
+
+// look enters and finds, for methods that go on without the lock.
+func (f *fake) look(method string, ref Ref) (v1.Object, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.enter(method); err != nil {
+		return nil, err
+	}
+	return f.find(ref)
 }
 
 func (f *fake) Authenticate(_ context.Context, secret string) (Caller, error) {
@@ -351,11 +360,8 @@ func (f *fake) Explain(_ context.Context, _ Caller, draft Draft) (v1.Placement, 
 }
 
 func (f *fake) Upload(_ context.Context, _ Caller, ref Ref, size int64, data io.Reader) (Result, error) {
-	f.mu.Lock()
-	err := f.enter("Upload")
-	object, missing := f.find(ref)
-	f.mu.Unlock()
-	if err = errors.Join(err, missing); err != nil {
+	object, err := f.look("Upload", ref)
+	if err != nil {
 		return Result{}, err
 	}
 	if f.uploaded != nil {
@@ -390,14 +396,11 @@ func (f *fake) WaitOperation(ctx context.Context, _ Caller, ref Ref) (*v1.Operat
 }
 
 func (f *fake) Events(ctx context.Context, _ Caller, after, _ string, limit int) ([]v1.Event, string, error) {
-	for first := true; ; first = false {
+	if err := func() error { f.mu.Lock(); defer f.mu.Unlock(); return f.enter("Events " + after) }(); err != nil {
+		return nil, "", err
+	}
+	for {
 		f.mu.Lock()
-		if first {
-			if err := f.enter("Events " + after); err != nil {
-				f.mu.Unlock()
-				return nil, "", err
-			}
-		}
 		changed := f.changed
 		if after == "" {
 			after = fmt.Sprintf("%d-0", f.version)
@@ -423,11 +426,7 @@ func (f *fake) Events(ctx context.Context, _ Caller, after, _ string, limit int)
 }
 
 func (f *fake) Log(ctx context.Context, _ Caller, ref Ref, tail int, follow bool) (io.ReadCloser, error) {
-	f.mu.Lock()
-	err := f.enter("Log")
-	_, missing := f.find(ref)
-	f.mu.Unlock()
-	if err = errors.Join(err, missing); err != nil {
+	if _, err := f.look("Log", ref); err != nil {
 		return nil, err
 	}
 	if f.openLog != nil {

@@ -67,6 +67,10 @@ func (a *api) observe(c *gin.Context) {
 	if a.version != "" {
 		c.Writer.Header().Set("Server", "coloa/"+a.version)
 	}
+	if c.Request.ContentLength != 0 {
+		// Also for a request that is refused unread: net/http reads on for a while before it uses the connection again.
+		_ = http.NewResponseController(c.Writer).SetReadDeadline(begun.Add(a.limits.BodyTimeout))
+	}
 	a.metrics.inFlight.Inc()
 	defer func() {
 		aborted := a.rescue(c, request, recover())
