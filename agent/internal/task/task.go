@@ -86,17 +86,36 @@ func (r *Runner) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	cancels := map[string]context.CancelFunc{}
+	last := map[string]chan struct{}{} // by object: closed when its latest task has stopped
 	ended := make(chan string)
 	for {
+		tasks := r.options.Ledger.Tasks()
 		pending := map[string]bool{}
-		for _, task := range r.options.Ledger.Tasks() {
+		for _, task := range tasks {
 			pending[task.ID] = true
+		}
+		for id, cancel := range cancels {
+			if !pending[id] {
+				cancel() // it says itself when it has stopped
+			}
+		}
+		for _, task := range tasks {
 			if cancels[task.ID] != nil {
 				continue
 			}
 			taskContext, cancel := context.WithCancel(ctx)
 			cancels[task.ID] = cancel
+			// A task that was taken back may still be at work on the object that the next one is about: they must not cross.
+			object := objectOf(task)
+			before, stopped := last[object], make(chan struct{})
+			if object != "" {
+				last[object] = stopped
+			}
 			running.Go(func() {
+				defer close(stopped)
+				if before != nil {
+					<-before // it always stops: it has its own end, or it is cancelled
+				}
 				r.carryOut(taskContext, task)
 				cancel()
 				select {
@@ -105,9 +124,11 @@ func (r *Runner) Run(ctx context.Context) error {
 				}
 			})
 		}
-		for id, cancel := range cancels {
-			if !pending[id] {
-				cancel() // it says itself when it has stopped
+		for object, stopped := range last {
+			select {
+			case <-stopped:
+				delete(last, object)
+			default:
 			}
 		}
 		select {
@@ -121,6 +142,27 @@ func (r *Runner) Run(ctx context.Context) error {
 		case <-r.kick:
 		}
 	}
+}
+
+// objectOf names what a task works on; "" when tasks of its type may run side by side.
+func objectOf(task hostv1.Task) string {
+	var args struct {
+		Volume string      `json:"volume"`
+		VM     string      `json:"vm"`
+		Image  v1.ImageRef `json:"image"`
+	}
+	if json.Unmarshal(task.Spec.Args, &args) != nil {
+		return "" // attempt refuses it
+	}
+	switch {
+	case args.Volume != "":
+		return "volume/" + args.Volume
+	case args.VM != "":
+		return "vm/" + args.VM
+	case args.Image.ID != "":
+		return "image/" + args.Image.ID
+	}
+	return ""
 }
 
 // carryOut repeats the task until it has an outcome that is in the ledger.
