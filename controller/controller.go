@@ -204,7 +204,7 @@ func (c *Controller) serve(ctx context.Context, what, address string, config *tl
 		<-ctx.Done()
 		return nil
 	}
-	listener, err := net.Listen("tcp", address)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("serving %s: %w", what, err)
 	}
@@ -217,7 +217,7 @@ func (c *Controller) serve(ctx context.Context, what, address string, config *tl
 		end, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
 		if server.Shutdown(end) != nil { // long polls and consoles do not end by themselves
-			_ = server.Close() //nolint:errcheck // it is over
+			_ = server.Close() // it is over
 		}
 	})
 	err = server.ServeTLS(listener, "", "")

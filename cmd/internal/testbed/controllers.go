@@ -60,7 +60,7 @@ func (m *Controller) Start() error {
 	m.current, m.server, m.address = started, server, listener.Addr().String()
 	m.toHosts = started.HostHandler(func(r *http.Request) (string, error) { return r.Header.Get(headerHost), nil })
 	m.mu.Unlock()
-	m.ended.Go(func() { _ = server.Serve(tls.NewListener(listener, server.TLSConfig)) }) //nolint:errcheck // it ends by Close
+	m.ended.Go(func() { _ = server.Serve(tls.NewListener(listener, server.TLSConfig)) }) // it ends by Close
 	return nil
 }
 

@@ -77,7 +77,7 @@ func (h *Host) Start() error {
 	h.mu.Unlock()
 	go func() {
 		err := started.Run(ctx)
-		_ = machines.Close() //nolint:errcheck // simulated
+		_ = machines.Close() // simulated
 		ended <- err
 	}()
 	return nil

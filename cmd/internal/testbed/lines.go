@@ -31,7 +31,7 @@ func newPipeServer(handler func() http.Handler) *pipeServer {
 		}
 		ours, theirs := net.Pipe()
 		server := &http.Server{Handler: current, ReadHeaderTimeout: 10 * time.Second}
-		go func() { _ = server.Serve(&oneConnection{conn: theirs}) }() //nolint:errcheck // ends with the pipe
+		go func() { _ = server.Serve(&oneConnection{conn: theirs}) }() // ends with the pipe
 		return ours, ctx.Err()
 	}}
 	return p

@@ -69,5 +69,5 @@ func WriteProblem(w http.ResponseWriter, problem *v1.Problem) {
 		w.Header().Set("Retry-After", "1")
 	}
 	w.WriteHeader(problem.Status)
-	_ = json.NewEncoder(w).Encode(problem) //nolint:errcheck // the client has gone
+	_ = json.NewEncoder(w).Encode(problem) // the client has gone
 }

@@ -50,7 +50,7 @@ func (s *Spool) sweep(snapshot *state.Snapshot, member string, logger *slog.Logg
 		}
 		if file, err := s.Open(id); err == nil {
 			info, err := file.Stat()
-			_ = file.Close() //nolint:errcheck // only read
+			_ = file.Close() // only read
 			if err == nil && time.Since(info.ModTime()) > settle {
 				s.discard(id, logger)
 			}

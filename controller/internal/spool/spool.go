@@ -46,9 +46,9 @@ func (s *Spool) Store(ctx context.Context, id string, data io.Reader) (digest st
 		return "", 0, s.explain(err)
 	}
 	defer func() {
-		_ = part.Close() //nolint:errcheck // closed and checked before on success
+		_ = part.Close() // closed and checked before on success
 		if err != nil {
-			_ = os.Remove(part.Name()) //nolint:errcheck // Open removes it at the latest
+			_ = os.Remove(part.Name()) // Open removes it at the latest
 		}
 	}()
 	hash := sha256.New()
