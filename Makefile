@@ -7,6 +7,8 @@ SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # -buildvcs=false: the version comes from above, and builds do not depend on who owns the clone.
 GOFLAGS_BUILD := -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
+# Where programs are built.
+BIN ?= bin
 # The agent loads libvirt's library when it runs; it needs cgo, and no headers.
 TAGS := libvirt_dlopen
 TOOLS := build/tools
@@ -31,8 +33,8 @@ down: ## remove everything that `make up` has made, and nothing else (as root)
 
 .PHONY: build
 build: ## build bin/coloa, bin/coloa-controller and bin/coloa-agent
-	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/ ./cmd/coloa ./cmd/coloa-controller
-	CGO_ENABLED=1 go build $(GOFLAGS_BUILD) -tags $(TAGS) -o bin/ ./cmd/coloa-agent
+	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o $(BIN)/ ./cmd/coloa ./cmd/coloa-controller
+	CGO_ENABLED=1 go build $(GOFLAGS_BUILD) -tags $(TAGS) -o $(BIN)/ ./cmd/coloa-agent
 
 .PHONY: images
 images: ## build the guest images tiny and debian-12 into build/images (as root)

@@ -36,7 +36,9 @@ func newServer(t *testing.T) *server {
 	require.NoError(t, os.Chmod(prefix, 0o711))
 	s := &server{t: t, prefix: prefix, port: freePorts(t, 4)}
 	s.environment = append(os.Environ(), "COLOA_PREFIX="+prefix, "COLOA_PORT_BASE="+strconv.Itoa(s.port), "COLOA_ADDRESS=127.0.0.1",
-		"COLOA_CONFIG="+s.path("user/config.yaml"), "SUDO_USER=", "LANG=C.UTF-8")
+		"COLOA_CONFIG="+s.path("user/config.yaml"), "COLOA_BIN="+s.path("bin"), "SUDO_USER=", "LANG=C.UTF-8")
+	output, err := exec.Command("make", "-C", "../..", "build", "BIN="+s.path("bin")).CombinedOutput()
+	require.NoError(t, err, string(output))
 	t.Cleanup(func() {
 		if t.Failed() {
 			s.showLogs()
@@ -104,7 +106,7 @@ func (s *server) coloa(arguments ...string) string {
 }
 
 func (s *server) tryColoa(arguments ...string) (string, error) {
-	return s.run("../../bin/coloa", arguments...)
+	return s.run(s.path("bin/coloa"), arguments...)
 }
 
 // read decodes JSON of the command line.

@@ -4,6 +4,7 @@
 #   COLOA_PREFIX     where the cloud lives, an absolute path; empty: the machine itself (/etc/coloa, /var/lib/coloa, ...)
 #   COLOA_PORT_BASE  the API's port; hosts, controllers and the agent take the next three (8443)
 #   COLOA_ADDRESS    address or host name by which this server is reached (default: its primary address)
+#   COLOA_BIN        folder with programs that are built already (default: they are built into bin/ of the repository)
 #
 # Every path and port comes from these, so that a second cloud (a test's) can live beside the first and touch nothing of it.
 
@@ -21,7 +22,8 @@ run_dir=$prefix/run/coloa
 log_dir=$prefix/var/log/coloa
 programs_dir=$prefix/usr/local/lib/coloa # not bin/ in the repository: a clone that is deleted must not take the cloud with it
 context=local${prefix:+-$port}           # in the user's configuration
-cli=$repository/bin/coloa
+built_dir=${COLOA_BIN:-$repository/bin}
+cli=$built_dir/coloa
 first_token=$run_dir/first-token # the one-time token between its making and its use, 0600
 services=(controller agent)
 

@@ -55,7 +55,7 @@ install_programs() {
 	install -d -m 0755 -- "$programs_dir"
 	replace "$repository/deploy/single/supervise" "$programs_dir/supervise" || true
 	for service in "${services[@]}"; do
-		if replace "$repository/bin/coloa-$service" "$programs_dir/coloa-$service"; then printf '%s\n' "$service"; fi
+		if replace "$built_dir/coloa-$service" "$programs_dir/coloa-$service"; then printf '%s\n' "$service"; fi
 		if by_systemd && replace "$repository/deploy/single/systemd/coloa-$service.service" "$unit_dir/coloa-$service.service" 0644; then
 			systemctl daemon-reload
 		fi
