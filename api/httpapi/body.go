@@ -224,8 +224,11 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	}
 	b.left -= int64(n)
 	if err != nil {
-		_ = b.control.SetReadDeadline(time.Time{})
 		b.failed = translateRead(err)
+		if b.failed == io.EOF {
+			// net/http goes on reading in order to see the client leave. After an error the deadline stays, or net/http would wait for the rest.
+			_ = b.control.SetReadDeadline(time.Time{})
+		}
 		return n, b.failed
 	}
 	return n, nil

@@ -134,13 +134,17 @@ func unmarshal(data []byte, out any) error {
 	if errors.As(err, &wrong) {
 		return &typeError{field: wrong.Field, value: wrong.Value}
 	}
-	return err
+	if err != nil {
+		return &typeError{} // the decoder's own words may repeat what was sent
+	}
+	return nil
 }
 
 // typeError is a value that passed the schema and yet fits no field: 1e3 for a whole number, a time on the 31st of February.
 type typeError struct{ field, value string }
 
-func (e *typeError) Error() string { return e.field + ": " + e.detail() }
+// Error is a message that fieldErrors takes apart again: huma hands on nothing but the text.
+func (e *typeError) Error() string { return typeMark + e.field + typeMark + e.detail() }
 
 func (e *typeError) detail() string {
 	if strings.HasPrefix(e.value, "number") {

@@ -50,7 +50,10 @@ func init() {
 	validation.MsgExpectedRequiredProperty = missingMark + "%s"
 }
 
-const missingMark = "\x00missing\x00"
+const (
+	missingMark = "\x00missing\x00"
+	typeMark    = "\x00type\x00"
+)
 
 const correctField = "Correct the field and send the request again."
 
@@ -100,6 +103,9 @@ func fieldErrors(findings []error) []v1.FieldError {
 		}
 		if name, missing := strings.CutPrefix(detail, missingMark); missing {
 			field, detail = strings.TrimPrefix(field+"."+name, "."), "must be given"
+		}
+		if rest, mistyped := strings.CutPrefix(detail, typeMark); mistyped {
+			field, detail, _ = strings.Cut(rest, typeMark)
 		}
 		fields = append(fields, v1.FieldError{Field: printable(field), Detail: strings.ReplaceAll(detail, `"`, "")})
 	}

@@ -102,7 +102,8 @@ type Waits interface {
 	// WaitOperation returns the operation once it is finished or ctx ends, whichever comes first.
 	WaitOperation(ctx context.Context, caller Caller, ref Ref) (*v1.Operation, error)
 	// Events returns the events after a position ("" from now on, "0" from the oldest kept) that the caller may see, up to limit. It waits until there is at
-	// least one or ctx ends. next is the position to go on from. CodeNotFound when the position is older than what is kept.
+	// least one or ctx ends; that ctx ended is no error. next is the position to go on from, also when there are no events. What is kept already
+	// must be found within 50 ms: that is how the HTTP layer asks without waiting. CodeNotFound when the position is older than what is kept.
 	Events(ctx context.Context, caller Caller, after, project string, limit int) (events []v1.Event, next string, err error)
 }
 
@@ -125,7 +126,9 @@ type Consensus interface {
 	Consistent(ctx context.Context) error
 	// IsLeader says whether changes are decided here.
 	IsLeader() bool
-	// Forward answers a request through the leader. It writes CodeUnavailable when there is none, CodeOutcomeUnknown when the leader was lost in the middle.
+	// Forward answers a request through the leader, whose channel for controllers is served by PeerHandler. It hands on all headers, streams the
+	// body (reading it may fail with a *v1.Problem, which is then the answer), and speaks for itself by WriteProblem: CodeUnavailable when there
+	// is no leader, CodeOutcomeUnknown when it was lost in the middle.
 	Forward(w http.ResponseWriter, r *http.Request)
 	// Ready returns nil when this controller can answer (it knows a leader and has caught up).
 	Ready(ctx context.Context) error
