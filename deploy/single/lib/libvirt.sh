@@ -1,18 +1,21 @@
 # shellcheck shell=bash
 # Who needs libvirt. It is shared by all clouds and tests of a machine; the last one that leaves stops it, if one of them started it.
 
-lease_dir=/run/coloa/libvirt.users
-started_here=/run/coloa/libvirt.started
+libvirt_run_dir=/run/coloa # whatever the prefix
+lease_dir=$libvirt_run_dir/libvirt.users
+started_here=$libvirt_run_dir/libvirt.started
 hostservices=$repository/deploy/hostservices/ensure-libvirtd
 
 # A lease says what proves that its holder is still there: a path that exists, or a process.
 lease_name() { printf '%s' "$1" | sha256sum | cut -c 1-16; }
 
+# The lock is on the folder itself, so that no lock file stays behind.
 with_lease_lock() {
 	install -d -m 0755 -- "$lease_dir"
 	(
-		exec 7>/run/coloa/libvirt.users.lock
+		exec 7<"$libvirt_run_dir"
 		flock 7
+		install -d -m 0755 -- "$lease_dir" # the one before us may have removed it
 		"$@" 7>&- 8>&-
 	)
 }
@@ -34,12 +37,14 @@ release_locked() {
 	forget_the_dead
 	if [[ -n $(ls -A -- "$lease_dir") ]]; then
 		say "libvirt stays: others on this machine use it"
+		return 0
 	elif [[ -e $started_here ]]; then
 		"$hostservices" stop
 		rm -f -- "$started_here"
 	else
 		say "libvirt stays: it ran before"
 	fi
+	rmdir -- "$lease_dir"
 }
 
 forget_the_dead() {
