@@ -13,21 +13,16 @@ const MaxAttempts = 5
 // Advance says what to write next for an operation, or nil when there is nothing to write, and after which time to ask again at the latest (0: only when something
 // changes). It is pure. elapsed tells how long the present step has been waited for.
 func Advance(definition Definition, snapshot *state.Snapshot, id string, now time.Time, elapsed time.Duration) (*state.Txn, time.Duration) {
-	stored := snapshot.Operation(id)
-	if stored == nil {
+	machine := newMachine(definition, snapshot, id, now, elapsed)
+	if machine == nil {
 		return nil, 0
 	}
-	operation := stored.Clone()
-	status := &operation.Status
-	txn := state.NewTxn(now, operation.Spec.Actor)
-	txn.Operation = operation.ID
-	machine := &machine{definition: definition, snapshot: snapshot, operation: operation, txn: txn, now: txn.Time, elapsed: elapsed}
-
+	status := &machine.operation.Status
 	var wake time.Duration
 	var write bool
 	switch status.State {
 	case v1.OperationRunning:
-		if status.CancelRequested && !definition.Forward {
+		if status.CancelRequested && !definition.Forward && !machine.tooLate() {
 			status.State, status.Message, write = v1.OperationUndoing, "", true
 			break
 		}
@@ -38,17 +33,56 @@ func Advance(definition Definition, snapshot *state.Snapshot, id string, now tim
 	if !write {
 		return nil, wake
 	}
-	txn.Update(operation, "")
-	return txn, wake
+	return machine.txn.Update(machine.operation, ""), wake
+}
+
+// Refused says what to write after the state has refused what Advance wanted (capacity, an invariant): the present step has failed, for that reason. It is pure, and asks no step.
+func Refused(definition Definition, snapshot *state.Snapshot, id string, now time.Time, problem *v1.Problem) *state.Txn {
+	machine := newMachine(definition, snapshot, id, now, 0)
+	if machine == nil {
+		return nil
+	}
+	status := &machine.operation.Status
+	switch status.State {
+	case v1.OperationRunning:
+		status.Current = min(status.Current, len(status.Steps)-1)
+		for status.Current < len(status.Steps)-1 && machine.step(status.Current).Do == nil { // it was the next one's wish
+			machine.begin(&status.Steps[status.Current])
+			machine.closeStep(&status.Steps[status.Current], v1.StepDone)
+			status.Current++
+		}
+		journal := &status.Steps[status.Current]
+		machine.begin(journal)
+		machine.fail(journal, problem)
+	case v1.OperationUndoing:
+		status.Current = min(status.Current, len(status.Steps)-1)
+		for status.Current > 0 && machine.passedOver(status.Current) {
+			status.Current--
+		}
+		machine.failUndo(&status.Steps[status.Current], problem)
+	default:
+		return nil
+	}
+	return machine.txn.Update(machine.operation, "")
 }
 
 type machine struct {
 	definition Definition
 	snapshot   *state.Snapshot
-	operation  *v1.Operation
+	operation  *v1.Operation // a copy, to be written
 	txn        *state.Txn
 	now        time.Time
 	elapsed    time.Duration
+}
+
+func newMachine(definition Definition, snapshot *state.Snapshot, id string, now time.Time, elapsed time.Duration) *machine {
+	stored := snapshot.Operation(id)
+	if stored == nil {
+		return nil
+	}
+	txn := state.NewTxn(now, stored.Spec.Actor)
+	txn.Operation = id
+	return &machine{definition: definition, snapshot: snapshot, operation: stored.Clone(), txn: txn, now: txn.Time, elapsed: elapsed}
 }
 
 func (m *machine) step(index int) Step {
@@ -67,6 +101,16 @@ func (m *machine) context(index int) Context {
 	return Context{State: m.snapshot, Operation: m.operation, Step: &m.operation.Status.Steps[index], Index: index, Now: m.now, Elapsed: m.elapsed}
 }
 
+// tooLate says whether a cancel must wait for the outcome of the present step.
+func (m *machine) tooLate() bool {
+	current := m.operation.Status.Current
+	if current >= len(m.operation.Status.Steps) || m.operation.Status.Steps[current].State != v1.StepStarted {
+		return false
+	}
+	step := m.step(current)
+	return step.TooLate != nil && step.TooLate(m.context(current))
+}
+
 // forward does the present step. Steps without a Do are passed over in the same entry.
 func (m *machine) forward() (write bool, wake time.Duration) {
 	status := &m.operation.Status
@@ -77,9 +121,7 @@ func (m *machine) forward() (write bool, wake time.Duration) {
 		}
 		journal := &status.Steps[status.Current]
 		step := m.step(status.Current)
-		if journal.State == v1.StepPending {
-			journal.State, journal.StartedAt, write = v1.StepStarted, &m.now, true
-		}
+		write = m.begin(journal) || write
 		if step.Do == nil {
 			m.closeStep(journal, v1.StepDone)
 			status.Current++
@@ -96,6 +138,7 @@ func (m *machine) forward() (write bool, wake time.Duration) {
 			if verdict.Output != nil {
 				journal.Output = marshal(verdict.Output)
 			}
+			journal.Error = nil // of an attempt before
 			m.closeStep(journal, v1.StepDone)
 			status.Current++
 			status.Message = ""
@@ -114,7 +157,7 @@ func (m *machine) forward() (write bool, wake time.Duration) {
 // fail begins the undoing, or for a Forward operation another attempt.
 func (m *machine) fail(journal *v1.StepStatus, problem *v1.Problem) {
 	status := &m.operation.Status
-	journal.Error = problem
+	journal.Error, journal.Percent = problem, 0
 	if !m.definition.Forward {
 		m.closeStep(journal, v1.StepFailed)
 		if status.Error == nil {
@@ -124,6 +167,7 @@ func (m *machine) fail(journal *v1.StepStatus, problem *v1.Problem) {
 		return
 	}
 	journal.Attempts++
+	status.Message = "the step " + journal.Name + " failed: " + problem.Error() + "; it is tried again"
 	if journal.Attempts%MaxAttempts == 0 {
 		status.State, status.Error = v1.OperationNeedsAttention, problem
 		status.Message = "gave up after several attempts; retry, or abandon it"
@@ -158,8 +202,7 @@ func (m *machine) backward() (write bool, wake time.Duration) {
 			return true, 0
 		}
 		journal := &status.Steps[status.Current]
-		step := m.step(status.Current)
-		if journal.State == v1.StepPending || journal.State == v1.StepUndone || step.Undo == nil {
+		if m.passedOver(status.Current) {
 			if journal.State != v1.StepPending {
 				m.closeStep(journal, v1.StepUndone)
 			}
@@ -168,9 +211,9 @@ func (m *machine) backward() (write bool, wake time.Duration) {
 			continue
 		}
 		if journal.State != v1.StepUndoing {
-			journal.State, write = v1.StepUndoing, true
+			journal.State, journal.Percent, write = v1.StepUndoing, 0, true
 		}
-		verdict := step.Undo(m.context(status.Current))
+		verdict := m.step(status.Current).Undo(m.context(status.Current))
 		if verdict.Changes != nil {
 			verdict.Changes(m.txn)
 			write = true
@@ -185,16 +228,42 @@ func (m *machine) backward() (write bool, wake time.Duration) {
 			}
 			continue
 		case Fail:
-			journal.Attempts++
-			journal.Error = verdict.Problem
-			if journal.Attempts%MaxAttempts == 0 {
-				status.State = v1.OperationNeedsAttention
-				status.Message = "undoing the step " + journal.Name + " failed: " + verdict.Problem.Error() + "; retry, or abandon it"
-			}
+			m.failUndo(journal, verdict.Problem)
 			return true, 0
 		}
 		return m.wait(journal, verdict, write)
 	}
+}
+
+// passedOver says whether there is nothing to undo of a step.
+func (m *machine) passedOver(index int) bool {
+	journal := m.operation.Status.Steps[index]
+	return journal.State == v1.StepPending || journal.State == v1.StepUndone || m.step(index).Undo == nil
+}
+
+// failUndo counts an attempt to undo a step. Why the step itself failed stays in its journal.
+func (m *machine) failUndo(journal *v1.StepStatus, problem *v1.Problem) {
+	status := &m.operation.Status
+	journal.State, journal.Percent = v1.StepUndoing, 0
+	journal.Attempts++
+	status.Message = "undoing the step " + journal.Name + " failed: " + problem.Error()
+	if journal.Attempts%MaxAttempts == 0 {
+		status.State = v1.OperationNeedsAttention
+		status.Message += "; retry, or abandon it"
+	} else {
+		status.Message += "; it is tried again"
+	}
+}
+
+// begin notes that a step has begun.
+func (m *machine) begin(journal *v1.StepStatus) (write bool) {
+	if journal.State == v1.StepPending {
+		journal.State, write = v1.StepStarted, true
+	}
+	if journal.StartedAt == nil {
+		journal.StartedAt, write = &m.now, true
+	}
+	return write
 }
 
 func (m *machine) closeStep(journal *v1.StepStatus, as v1.StepState) {

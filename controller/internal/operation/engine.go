@@ -26,8 +26,13 @@ type Engine struct {
 // lanes is how many operations advance side by side; each belongs to one lane, so that its entries come one after the other.
 const lanes = 32
 
-// sweep is how often a lane looks at its operations even though nothing has changed.
-const sweep = 5 * time.Second
+const (
+	// sweep is how often a lane looks at its operations even though nothing that it is told of has changed (hosts that fall silent, for example).
+	sweep = 5 * time.Second
+	// mostConflicts in a row, and something is wrong with the decision itself: it must not fill the log.
+	mostConflicts = 16
+	longestRest   = time.Minute
+)
 
 // Run advances operations until ctx ends. It returns an error only when proposing has become impossible.
 func (e *Engine) Run(ctx context.Context) error {
@@ -71,7 +76,7 @@ type lane struct {
 type waiting struct {
 	at    string
 	since time.Time
-	wake  time.Time // zero: only on a change
+	wake  time.Time // when to look at it again even though nothing has changed
 }
 
 func (l *lane) run(ctx context.Context) error {
@@ -127,7 +132,7 @@ func (l *lane) advanceAll(ctx context.Context) error {
 func (l *lane) advanceDue(ctx context.Context) error {
 	now := time.Now()
 	for id, w := range l.waiting {
-		if w.wake.IsZero() || now.Before(w.wake) || now.Before(l.rests[id]) {
+		if now.Before(w.wake) || now.Before(l.rests[id]) {
 			continue
 		}
 		if err := l.advance(ctx, id); err != nil {
@@ -141,13 +146,11 @@ func (l *lane) nextWake() time.Duration {
 	next := sweep
 	now := time.Now()
 	for id, w := range l.waiting {
-		if !w.wake.IsZero() {
-			due := w.wake
-			if rest := l.rests[id]; rest.After(due) {
-				due = rest
-			}
-			next = min(next, max(due.Sub(now), time.Millisecond))
+		due := w.wake
+		if rest := l.rests[id]; rest.After(due) {
+			due = rest
 		}
+		next = min(next, max(due.Sub(now), time.Millisecond))
 	}
 	return next
 }
@@ -157,7 +160,7 @@ func (l *lane) advance(ctx context.Context, id string) error {
 	if id == "" || laneOf(id) != l.number {
 		return nil
 	}
-	for ctx.Err() == nil {
+	for conflicts := 0; ctx.Err() == nil; {
 		snapshot := l.engine.Store.Snapshot()
 		operation := snapshot.Operation(id)
 		if operation == nil || operation.Status.State.Finished() || operation.Status.State == v1.OperationNeedsAttention {
@@ -176,36 +179,61 @@ func (l *lane) advance(ctx context.Context, id string) error {
 		w := l.remember(operation)
 		now := time.Now()
 		txn, wake := Advance(definition, snapshot, id, now, now.Sub(w.since))
-		w.wake = time.Time{}
+		w.wake = now.Add(sweep)
 		if wake > 0 {
-			w.wake = now.Add(wake)
+			w.wake = now.Add(min(wake, sweep))
 		}
 		if txn == nil {
 			return nil
 		}
-		attempts := attemptsOf(operation)
 		err := l.engine.Propose(ctx, txn)
-		switch {
-		case err == nil:
-			if after := l.engine.Store.Snapshot().Operation(id); after != nil && attemptsOf(after) > attempts {
-				rest := time.Now().Add(time.Second << min(attemptsOf(after), 5)) // a failed attempt: let the cause pass
-				l.rests[id], l.remember(after).wake = rest, rest
+		if isRefusal(ctx, err) {
+			// The state does not take what the step wants (capacity, an invariant). The step fails with that reason.
+			problem := v1.AsProblem(err)
+			l.engine.Logger.Warn("the state refused a step", "operation", id, "type", operation.Spec.Type, "problem", problem)
+			if txn = Refused(definition, snapshot, id, time.Now(), problem); txn == nil {
 				return nil
 			}
-		case errors.Is(err, state.ErrConflict):
-			// Somebody else changed what it was decided on: look again.
+			if err = l.engine.Propose(ctx, txn); isRefusal(ctx, err) {
+				l.engine.Logger.Error("the state does not even take that a step failed", "operation", id, "error", err)
+				l.rest(operation, longestRest)
+				return nil
+			}
+		}
+		switch {
+		case err == nil:
+			if after := l.engine.Store.Snapshot().Operation(id); after != nil && attemptsOf(after) > attemptsOf(operation) {
+				l.rest(after, time.Second<<min(attemptsOf(after), 5)) // a failed attempt: let the cause pass
+				return nil
+			}
 		case ctx.Err() != nil:
 			return nil
-		case v1.CodeOf(err) == v1.CodeUnavailable || v1.CodeOf(err) == v1.CodeOutcomeUnknown:
-			return err // the term is over, or as good as
-		default:
-			// The state refuses what the step wants (capacity, an invariant). The step fails with that reason.
-			if err := l.refused(ctx, id, v1.AsProblem(err)); err != nil {
-				return err
+		case errors.Is(err, state.ErrConflict):
+			// Somebody else changed what it was decided on: look again, but not for ever.
+			if conflicts++; conflicts >= mostConflicts {
+				l.rest(operation, time.Second)
+				return nil
 			}
+		default:
+			return err // the term is over, or as good as
 		}
 	}
 	return nil
+}
+
+// isRefusal says whether the state has looked at an entry and does not take it.
+func isRefusal(ctx context.Context, err error) bool {
+	if err == nil || ctx.Err() != nil || errors.Is(err, state.ErrConflict) {
+		return false
+	}
+	code := v1.CodeOf(err)
+	return code != v1.CodeUnavailable && code != v1.CodeOutcomeUnknown
+}
+
+// rest leaves an operation alone for a while.
+func (l *lane) rest(operation *v1.Operation, duration time.Duration) {
+	until := time.Now().Add(duration)
+	l.rests[operation.ID], l.remember(operation).wake = until, until
 }
 
 func attemptsOf(operation *v1.Operation) int {
@@ -228,36 +256,4 @@ func (l *lane) remember(operation *v1.Operation) *waiting {
 		l.waiting[operation.ID] = w
 	}
 	return w
-}
-
-// refused writes that the present step failed because the state would not take what it wanted.
-func (l *lane) refused(ctx context.Context, id string, problem *v1.Problem) error {
-	snapshot := l.engine.Store.Snapshot()
-	operation := snapshot.Operation(id)
-	if operation == nil || operation.Status.State.Finished() {
-		return nil
-	}
-	l.engine.Logger.Warn("the state refused a step", "operation", id, "type", operation.Spec.Type, "problem", problem)
-	definition := l.engine.Definitions[operation.Spec.Type]
-	failing := definition
-	failing.Steps = make([]Step, len(definition.Steps))
-	fail := func(Context) Verdict { return Failed(problem, nil) }
-	for i, step := range definition.Steps {
-		failing.Steps[i] = Step{Name: step.Name}
-		if step.Do != nil {
-			failing.Steps[i].Do = fail
-		}
-		if step.Undo != nil {
-			failing.Steps[i].Undo = fail
-		}
-	}
-	txn, _ := Advance(failing, snapshot, id, time.Now(), 0)
-	if txn == nil {
-		return nil
-	}
-	err := l.engine.Propose(ctx, txn)
-	if err != nil && (v1.CodeOf(err) == v1.CodeUnavailable || v1.CodeOf(err) == v1.CodeOutcomeUnknown) {
-		return err
-	}
-	return nil
 }

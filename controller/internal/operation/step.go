@@ -10,9 +10,13 @@ import (
 
 // Step is one step of an operation. Do and Undo are asked again and again, on each change of the state, until they say Done or Fail; they must be pure and say the same of
 // the same state. A nil Do is done at once; a nil Undo has nothing to undo.
+//
+// The first step is begun by the entry that makes the operation, so its Undo takes back whatever that entry wrote beside the operation. Steps without a Do come first.
 type Step struct {
 	Name     string
 	Do, Undo func(Context) Verdict
+	// TooLate (may be nil) says that the step can no longer be called off: a cancel then waits for its outcome.
+	TooLate func(Context) bool
 }
 
 // Definition is a type of operation.
@@ -70,7 +74,8 @@ func Waiting(message string, changes func(*state.Txn)) Verdict {
 	return Verdict{Outcome: Wait, Message: message, Changes: changes}
 }
 
-// New makes an operation with the given steps, ready to be put into the state with whatever it works on.
+// New makes an operation with the given steps, ready to be put into the state with whatever it works on. The entry that holds it begins its first step: should it be cancelled before anybody
+// has looked at it, that step is undone all the same.
 func New(id string, operationType v1.OperationType, target v1.Object, actor string, args any, steps ...string) *v1.Operation {
 	operation := &v1.Operation{
 		Meta:   v1.Meta{ID: id, Name: "o-" + v1.Short(id), Project: target.ObjectMeta().Project},
@@ -83,6 +88,7 @@ func New(id string, operationType v1.OperationType, target v1.Object, actor stri
 	for _, step := range steps {
 		operation.Status.Steps = append(operation.Status.Steps, v1.StepStatus{Name: step, State: v1.StepPending})
 	}
+	operation.Status.Steps[0].State = v1.StepStarted
 	return operation
 }
 

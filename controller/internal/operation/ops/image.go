@@ -34,7 +34,7 @@ func imageImport() operation.Definition {
 	return operation.Definition{Type: v1.OpImageImport, Steps: []operation.Step{{
 		Name: "verify",
 		Do: func(c operation.Context) operation.Verdict {
-			return imageTask(c, doing, v1.TaskImageImport, "checks and converts the image", func(txn *state.Txn, output json.RawMessage) {
+			verdict := imageTask(c, doing, v1.TaskImageImport, "checks and converts the image", func(txn *state.Txn, output json.RawMessage) {
 				if image, ok := target[*v1.Image](c); ok {
 					result := read[v1.ImageResult](output)
 					image.Status.Phase = v1.ImageAvailable
@@ -42,6 +42,10 @@ func imageImport() operation.Definition {
 					txn.Update(image, "available")
 				}
 			})
+			if verdict.Outcome == operation.Done && !credible(c, verdict) {
+				return operation.Failed(v1.NewProblem(v1.CodeHostFailed, "the host did not say what the image is"), func(txn *state.Txn) { withdraw(c, txn) })
+			}
+			return verdict
 		},
 		Undo: func(c operation.Context) operation.Verdict {
 			return imageTask(c, undoing, v1.TaskImageDelete, "removes the refused image", func(txn *state.Txn, _ json.RawMessage) {
@@ -53,6 +57,14 @@ func imageImport() operation.Definition {
 			})
 		},
 	}}}
+}
+
+// credible says whether what a host found out of an image can be: it has a size, and is what was uploaded.
+func credible(c operation.Context, verdict operation.Verdict) bool {
+	output, _ := verdict.Output.(json.RawMessage)
+	result := read[v1.ImageResult](output)
+	reference := imageRef(c.State, c.Operation.Spec.Target.ID)
+	return result.VirtualSize > 0 && result.SizeBytes > 0 && reference != nil && (reference.SHA256 == "" || reference.SHA256 == result.SHA256)
 }
 
 // AddImageDelete begins the deletion of an image.
@@ -77,23 +89,37 @@ func imageDelete() operation.Definition {
 			if reference == nil {
 				return gone(c)
 			}
-			// Hosts that are silent now keep a copy that nobody can use; their inventory shows it as an orphan.
-			var finished []operation.Verdict
+			const message = "removes the image from the hosts"
+			waits := false
+			var changes []func(*state.Txn)
 			for _, host := range c.State.Hosts() {
+				// Hosts that are silent keep a copy that nobody can use; their inventory shows it as an orphan.
+				if host.Status.Phase == v1.HostSilent {
+					continue
+				}
 				for _, pool := range host.Status.Inventory.Pools {
-					if host.Status.Phase == v1.HostSilent && c.State.Task(taskID(c, doing, host.ID)) == nil {
-						continue
+					id := taskID(c, doing, host.ID+"/"+pool.Driver)
+					verdict := taskAs(c, id, doing, host.ID, v1.TaskImageDelete, v1.ImageArgs{Driver: pool.Driver, Image: *reference}, message, nil)
+					switch verdict.Outcome {
+					case operation.Fail:
+						return operation.Failed(verdict.Problem, func(txn *state.Txn) { withdraw(c, txn) })
+					case operation.Wait:
+						waits = true
+						if verdict.Changes != nil {
+							changes = append(changes, verdict.Changes)
+						}
 					}
-					verdict := task(c, doing, host.ID, v1.TaskImageDelete, v1.ImageArgs{Driver: pool.Driver, Image: *reference}, "removes the image from the hosts", nil)
-					if verdict.Outcome != operation.Done {
-						return verdict
-					}
-					finished = append(finished, verdict)
 				}
 			}
-			return operation.Finish(func(txn *state.Txn) {
-				for _, verdict := range finished {
-					verdict.Changes(txn)
+			if !waits {
+				return operation.Finish(func(txn *state.Txn) { withdraw(c, txn) })
+			}
+			if changes == nil {
+				return operation.Waiting(message, nil)
+			}
+			return operation.Waiting(message, func(txn *state.Txn) {
+				for _, change := range changes {
+					change(txn)
 				}
 			})
 		}},

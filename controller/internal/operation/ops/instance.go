@@ -72,6 +72,9 @@ func run(c operation.Context, instance *v1.Instance) operation.Verdict {
 	if instance == nil {
 		return gone(c)
 	}
+	if instance.Fence != nil && instance.Observed.State != v1.InstanceStopped {
+		return operation.Failed(v1.NewProblem(v1.CodeHostFailed, "the host failed before the machine ran"), nil)
+	}
 	switch instance.Observed.State {
 	case v1.InstanceRunning, v1.InstancePaused:
 		return operation.Finish(nil)
@@ -81,9 +84,6 @@ func run(c operation.Context, instance *v1.Instance) operation.Verdict {
 			detail = "the machine stopped as soon as it was started (" + string(instance.Observed.Reason) + ")"
 		}
 		return operation.Failed(v1.NewProblem(v1.CodeHostFailed, "%s", detail).WithNext("Look at the serial log of the machine, and ask the operators when it does not tell."), nil)
-	}
-	if instance.Fence != nil {
-		return operation.Failed(v1.NewProblem(v1.CodeHostFailed, "the host failed before the machine ran"), nil)
 	}
 	message := "starts the machine"
 	if silent(c, instance.Spec.Host) {

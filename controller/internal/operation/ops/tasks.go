@@ -17,13 +17,9 @@ const (
 	undoing = "undo"
 )
 
-// taskID is the same whenever the same step is asked, so that a task is never given twice. Each attempt has its own.
-func taskID(c operation.Context, direction, host string) string {
-	attempt := 0
-	if direction == undoing || c.Step.Attempts > 0 {
-		attempt = c.Step.Attempts
-	}
-	return derivedID(c.Operation.ID, fmt.Sprintf("%s/%s/%s/%d", c.Step.Name, direction, host, attempt))
+// taskID is the same whenever the same step is asked, so that a task is never given twice. Each attempt has its own. place is a host, or what tells two tasks for one host apart.
+func taskID(c operation.Context, direction, place string) string {
+	return derivedID(c.Operation.ID, fmt.Sprintf("%s/%s/%s/%d", c.Step.Name, direction, place, c.Step.Attempts))
 }
 
 // derivedID makes an id from an operation's id and a name, so that deciding twice gives the same id.
@@ -33,7 +29,11 @@ func derivedID(operation, name string) string {
 
 // task gives a host a task and waits for it. finish (may be nil) is written with the entry that closes the step, and sees the task's output.
 func task(c operation.Context, direction, host string, taskType v1.TaskType, args any, message string, finish func(*state.Txn, json.RawMessage)) operation.Verdict {
-	id := taskID(c, direction, host)
+	return taskAs(c, taskID(c, direction, host), direction, host, taskType, args, message, finish)
+}
+
+// taskAs is task with an id of its own, for steps that give a host several.
+func taskAs(c operation.Context, id, direction, host string, taskType v1.TaskType, args any, message string, finish func(*state.Txn, json.RawMessage)) operation.Verdict {
 	given := c.State.Task(id)
 	if given == nil {
 		data, err := json.Marshal(args)
@@ -81,11 +81,18 @@ func task(c operation.Context, direction, host string, taskType v1.TaskType, arg
 
 // withdraw takes back what a step's doing gave to hosts and what is not finished. An agent ends a task that is taken back before it begins another one on the same object.
 func withdraw(c operation.Context, txn *state.Txn) {
+	for _, given := range tasksOfStep(c) {
+		txn.Delete(given, "")
+	}
+}
+
+func tasksOfStep(c operation.Context) (tasks []*v1.Task) {
 	for _, given := range c.State.TasksOf(c.Operation.ID) {
 		if given.Spec.Step == c.Step.Name {
-			txn.Delete(given, "")
+			tasks = append(tasks, given)
 		}
 	}
+	return tasks
 }
 
 // withdrawn is the undoing of a step that leaves nothing behind but its task.

@@ -26,7 +26,13 @@ func AddVMCreate(s *state.Snapshot, txn *state.Txn, id string, vm *v1.VM, root *
 
 func vmCreate() operation.Definition {
 	return operation.Definition{Type: v1.OpVMCreate, Steps: []operation.Step{
-		{Name: "reserve", Undo: func(c operation.Context) operation.Verdict { return forgetVM(c, undoing, "could not be created") }},
+		// A host forgets only what it was told to stop, also an Instance that was never started.
+		{Name: "reserve", Undo: func(c operation.Context) operation.Verdict {
+			if stopping := stop(c, 0); stopping.Outcome != operation.Done {
+				return stopping
+			}
+			return forgetVM(c, undoing, "could not be created")
+		}},
 		{
 			Name: "disk",
 			Do:   func(c operation.Context) operation.Verdict { return makeDisk(c, rootOf(c)) },
@@ -76,8 +82,11 @@ func AddVMStart(s *state.Snapshot, txn *state.Txn, id string, vm *v1.VM, root *v
 
 func vmStart() operation.Definition {
 	return operation.Definition{Type: v1.OpVMStart, Steps: []operation.Step{
-		// When it does not start, it is not wanted running any more: otherwise it would be tried for ever.
+		// When it does not start, it is not wanted running any more: otherwise it would be tried for ever. The Instance is there from the beginning, even when the next step has not begun.
 		{Name: "power", Undo: func(c operation.Context) operation.Verdict {
+			if stopping := stop(c, 0); stopping.Outcome != operation.Done {
+				return stopping
+			}
 			return wantPower(c, v1.PowerStopped, "could not be started")
 		}},
 		startStep(),

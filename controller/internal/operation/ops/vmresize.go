@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"fmt"
 	"time"
 
 	v1 "github.com/coloa-cloud/coloa/api/v1"
@@ -33,11 +34,12 @@ func (size VMSize) give(vm *v1.VM) {
 	vm.Spec.Flavor, vm.Status.FlavorID, vm.Status.VCPUs, vm.Status.MemoryMiB = size.Flavor, size.FlavorID, size.VCPUs, size.MemoryMiB
 }
 
-// AddVMResize gives a VM another flavor. The larger of both sizes is charged to the quota from now on; its machine is stopped for it, if it runs.
+// AddVMResize gives a VM another flavor. Until it is done the larger of both sizes is charged to the quota and the old flavor is held, so that nobody can take away what undoing it needs. Its machine is
+// stopped for it, if it runs.
 func AddVMResize(txn *state.Txn, id string, vm *v1.VM, root *v1.Volume, to VMSize, restart bool, actor string) {
 	args := VMResizeArgs{From: SizeOf(vm, root), To: to, Restart: restart}
-	to.give(vm)
-	vm.Status.Operation = id
+	vm.Spec.Flavor, vm.Status.Operation = to.Flavor, id
+	vm.Status.VCPUs, vm.Status.MemoryMiB = max(args.From.VCPUs, to.VCPUs), max(args.From.MemoryMiB, to.MemoryMiB)
 	txn.Update(vm, "resize asked for")
 	grown := root.Clone()
 	grown.Spec.SizeGiB, grown.Status.Operation = max(to.DiskGiB, root.Spec.SizeGiB), id
@@ -59,7 +61,7 @@ func AddVMResize(txn *state.Txn, id string, vm *v1.VM, root *v1.Volume, to VMSiz
 const resizeGrace = 60 * time.Second
 
 func vmResize() operation.Definition {
-	return operation.Definition{Type: v1.OpVMResize, Steps: []operation.Step{
+	return operation.Definition{Type: v1.OpVMResize, Done: takeSize, Steps: []operation.Step{
 		{Name: "size", Undo: func(c operation.Context) operation.Verdict {
 			args := operation.Args[VMResizeArgs](c.Operation)
 			vm, ok := target[*v1.VM](c)
@@ -80,16 +82,21 @@ func vmResize() operation.Definition {
 		{
 			Name: "shutdown",
 			Do:   func(c operation.Context) operation.Verdict { return stop(c, resizeGrace) },
-			// It ran before, so it is started again in its old size.
+			// It ran before, so it is started again in its old size. Once it was asked to stop there is no way back but through its end.
 			Undo: func(c operation.Context) operation.Verdict {
-				args := operation.Args[VMResizeArgs](c.Operation)
-				return startAgain(c, args.From, undoing)
+				if last := current(c.State, c.Operation.Spec.Target.ID); last != nil && last.Live() && last.Desired.State == v1.DesiredStopped {
+					return stop(c, resizeGrace)
+				}
+				return startAgain(c, operation.Args[VMResizeArgs](c.Operation).From, undoing)
 			},
 		},
 		{
-			Name: "grow",
-			Do:   func(c operation.Context) operation.Verdict { return growDisk(c, rootOf(c)) },
-			Undo: withdrawn, // a disk does not shrink: it stays larger
+			Name:    "grow",
+			Do:      func(c operation.Context) operation.Verdict { return growDisk(c, rootOf(c)) },
+			TooLate: growing,
+			Undo: func(c operation.Context) operation.Verdict {
+				return settleSize(c, rootOf(c), operation.Args[VMResizeArgs](c.Operation).From.DiskGiB)
+			},
 		},
 		{
 			Name: "again",
@@ -101,6 +108,14 @@ func vmResize() operation.Definition {
 	}}
 }
 
+// takeSize gives back what only undoing would have needed.
+func takeSize(c operation.Context, txn *state.Txn) {
+	if vm, ok := target[*v1.VM](c); ok {
+		operation.Args[VMResizeArgs](c.Operation).To.give(vm)
+		txn.Update(vm, "resized")
+	}
+}
+
 // startAgain begins the next incarnation of a VM on the host that it was on, in the given size, and waits until it runs.
 func startAgain(c operation.Context, size VMSize, direction string) operation.Verdict {
 	vm, ok := target[*v1.VM](c)
@@ -108,7 +123,8 @@ func startAgain(c operation.Context, size VMSize, direction string) operation.Ve
 		return gone(c)
 	}
 	last := current(c.State, vm.ID)
-	id := derivedID(c.Operation.ID, "instance/"+c.Step.Name+"/"+direction)
+	// Each attempt has an incarnation of its own: one that did not start never will.
+	id := derivedID(c.Operation.ID, fmt.Sprintf("instance/%s/%s/%d", c.Step.Name, direction, c.Step.Attempts))
 	if last != nil && (last.Live() || last.ID == id) {
 		return run(c, last)
 	}

@@ -84,20 +84,44 @@ func AddVolumeResize(txn *state.Txn, id string, volume *v1.Volume, to int64, act
 
 func volumeResize() operation.Definition {
 	return operation.Definition{Type: v1.OpVolumeResize, Steps: []operation.Step{{
-		Name: "grow",
-		Do:   func(c operation.Context) operation.Verdict { return growDisk(c, c.Operation.Spec.Target.ID) },
+		Name:    "grow",
+		Do:      func(c operation.Context) operation.Verdict { return growDisk(c, c.Operation.Spec.Target.ID) },
+		TooLate: growing,
 		Undo: func(c operation.Context) operation.Verdict {
-			volume, ok := target[*v1.Volume](c)
-			if !ok {
-				return withdrawn(c)
-			}
-			return operation.Finish(func(txn *state.Txn) {
-				withdraw(c, txn)
-				volume.Spec.SizeGiB = operation.Args[ResizeArgs](c.Operation).From
-				txn.Update(volume, "could not grow")
-			})
+			return settleSize(c, c.Operation.Spec.Target.ID, operation.Args[ResizeArgs](c.Operation).From)
 		},
 	}}}
+}
+
+// growing says whether a host may have begun to grow the disk. A disk does not shrink, so then only the outcome tells how large it is.
+func growing(c operation.Context) bool { return len(tasksOfStep(c)) > 0 }
+
+// settleSize is the undoing of a step that grows a disk: it is as large as before, unless the host has grown it all the same; then it stays larger, and its owner is told so.
+func settleSize(c operation.Context, id string, from int64) operation.Verdict {
+	grown := false
+	for _, given := range tasksOfStep(c) {
+		switch given.Status.State {
+		case v1.TaskPending:
+			return operation.Waiting("waits until it is known how large the disk is", nil)
+		case v1.TaskDone:
+			grown = true
+		}
+	}
+	volume := c.State.Volume(id)
+	if volume == nil {
+		return withdrawn(c)
+	}
+	return operation.Finish(func(txn *state.Txn) {
+		withdraw(c, txn)
+		settled := volume.Clone()
+		note := "could not grow"
+		if grown {
+			settled.Status.SizeGiB, note = settled.Spec.SizeGiB, "has grown, and stays so"
+		} else {
+			settled.Spec.SizeGiB = max(from, settled.Status.SizeGiB)
+		}
+		txn.Update(settled, note)
+	})
 }
 
 // growDisk makes a volume's data as large as its spec says; through the hypervisor when a machine has it open.
