@@ -3,6 +3,7 @@ package task
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -39,6 +40,10 @@ func (r *Runner) ensureImage(ctx context.Context, task string, driver storage.Dr
 		return info, err
 	}
 	data, size, err := r.options.Fetch(ctx, image.Keeper, image.ID)
+	if v1.CodeOf(err) == v1.CodeNotFound {
+		// The keeper may be a follower that has not heard yet that it keeps the image.
+		return storage.ImageInfo{}, fmt.Errorf("%w: %w", errDoubtful, err)
+	}
 	if err != nil {
 		return storage.ImageInfo{}, err
 	}

@@ -309,7 +309,13 @@ var answers = []struct {
 	{hypervisor.ErrNotRunning, v1.CodeWrongState},
 }
 
+// errDoubtful marks an answer that may be another one in a moment.
+var errDoubtful = errors.New("asked again")
+
 func isAnswer(err error) bool {
+	if errors.Is(err, errDoubtful) {
+		return false
+	}
 	var problem *v1.Problem
 	if errors.As(err, &problem) {
 		return true
