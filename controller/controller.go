@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/coloa-cloud/coloa/api/hostv1"
 	"github.com/coloa-cloud/coloa/api/httpapi"
 	"github.com/coloa-cloud/coloa/controller/internal/agents"
 	"github.com/coloa-cloud/coloa/controller/internal/app"
@@ -38,6 +37,7 @@ type Controller struct {
 	dispatcher *dispatch.Dispatcher
 	monitor    *reconcile.HostMonitor
 	spool      *spool.Spool
+	directory  *directory
 	api        http.Handler
 
 	stopping chan struct{} // closed when Run ends: streams end then
@@ -100,9 +100,10 @@ func (c *Controller) wire() (err error) {
 		Logger: c.options.Logger, Version: c.options.Version,
 	}
 	c.monitor = reconcile.NewHostMonitor(c.loop(), c.options.SilentAfter)
+	c.directory = newDirectory(c.node, c.options.HostAdvertise)
 	c.dispatcher = &dispatch.Dispatcher{
 		Cluster: c.options.Cluster, Store: c.store, Node: c.node, Propose: c.app.Propose, Heartbeats: c.monitor, Files: c.spool,
-		Controllers: c.controllers, HeartbeatEvery: c.options.HeartbeatEvery, Logger: c.options.Logger,
+		Controllers: c.directory.list, HeartbeatEvery: c.options.HeartbeatEvery, Logger: c.options.Logger,
 	}
 	c.dispatcher.NewReports()
 	c.api, err = httpapi.New(httpapi.Options{Service: c.app, Version: c.options.Version, Logger: c.options.Logger, Metrics: c.options.Registry,
@@ -150,6 +151,10 @@ func (c *Controller) servePeer(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 		return
 	}
+	if r.URL.Path == pathHosts {
+		c.directory.serve(w)
+		return
+	}
 	if len(r.URL.Path) > 6 && r.URL.Path[:6] == "/host/" {
 		c.dispatcher.Handler(dispatch.FromPeer).ServeHTTP(w, r)
 		return
@@ -172,7 +177,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	group.Go(func() error {
 		return c.serve(ctx, "hosts", c.options.HostAddress, c.options.HostTLS, c.HostHandler(hostIdentity))
 	})
-	group.Go(func() error { return c.spool.Clean(ctx, c.store, c.options.ID, c.options.Logger) })
+	group.Go(func() error { return c.Tend(ctx) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -183,6 +188,14 @@ func (c *Controller) Run(ctx context.Context) error {
 	})
 	err := group.Wait()
 	return errors.Join(err, c.Close())
+}
+
+// Tend does until ctx ends what every member does for itself. Run includes it.
+func (c *Controller) Tend(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.spool.Clean(ctx, c.store, c.options.ID, c.options.Logger) })
+	group.Go(func() error { c.directory.run(ctx); return nil })
+	return group.Wait()
 }
 
 // Close ends the Raft member in order: a leader hands over first.
@@ -226,11 +239,6 @@ func (c *Controller) serve(ctx context.Context, what, address string, config *tl
 		return nil
 	}
 	return err
-}
-
-// controllers returns where all members serve hosts. Until members tell each other, only this one's own address is known.
-func (c *Controller) controllers() []hostv1.Controller {
-	return []hostv1.Controller{{ID: c.options.ID, Address: c.options.HostAdvertise}}
 }
 
 // Node gives the testbed the Raft member, Store the state.

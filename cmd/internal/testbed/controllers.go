@@ -24,6 +24,7 @@ type Controller struct {
 	current *controller.Controller
 	toHosts http.Handler
 	server  *http.Server
+	untend  context.CancelFunc
 	address string
 	ended   sync.WaitGroup
 }
@@ -56,10 +57,16 @@ func (m *Controller) Start() error {
 		return errors.Join(err, started.Close())
 	}
 	server := httpapi.NewServer(started.Handler(), m.cloud.authority.server(), m.cloud.Options.Logger)
+	tending, untend := context.WithCancel(context.Background())
 	m.mu.Lock()
-	m.current, m.server, m.address = started, server, listener.Addr().String()
+	m.current, m.server, m.untend, m.address = started, server, untend, listener.Addr().String()
 	m.toHosts = started.HostHandler(func(r *http.Request) (string, error) { return r.Header.Get(headerHost), nil })
 	m.mu.Unlock()
+	m.ended.Go(func() {
+		if err := started.Tend(tending); err != nil {
+			m.cloud.Options.Logger.Error("tending", "controller", m.ID, "error", err)
+		}
+	})
 	m.ended.Go(func() { _ = server.Serve(tls.NewListener(listener, server.TLSConfig)) }) // it ends by Close
 	return nil
 }
@@ -72,12 +79,13 @@ func (m *Controller) Kill() error { return m.end((*controller.Controller).Kill) 
 
 func (m *Controller) end(by func(*controller.Controller) error) error {
 	m.mu.Lock()
-	current, server := m.current, m.server
-	m.current, m.server, m.toHosts = nil, nil, nil
+	current, server, untend := m.current, m.server, m.untend
+	m.current, m.server, m.untend, m.toHosts = nil, nil, nil, nil
 	m.mu.Unlock()
 	if current == nil {
 		return nil
 	}
+	untend()
 	err := errors.Join(server.Close(), by(current))
 	m.ended.Wait()
 	return err

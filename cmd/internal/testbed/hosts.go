@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/coloa-cloud/coloa/agent"
+	"github.com/coloa-cloud/coloa/agent/hypervisor"
 	"github.com/coloa-cloud/coloa/agent/hypervisor/fake"
 	v1 "github.com/coloa-cloud/coloa/api/v1"
 	"github.com/coloa-cloud/coloa/storage"
@@ -101,11 +102,33 @@ func (h *Host) PowerCycle() error {
 	if err := h.Stop(); err != nil {
 		return err
 	}
-	h.Machine.Forget()
+	if err := h.cutPower(); err != nil {
+		return err
+	}
 	h.mu.Lock()
 	h.bootID = uuid.NewString()
 	h.mu.Unlock()
 	return h.Start()
+}
+
+// cutPower ends every machine without anybody hearing of it.
+func (h *Host) cutPower() error {
+	view := h.Machine.Open(h.cloud.ID)
+	defer func() { _ = view.Close() }() // simulated
+	machines, err := view.List(context.Background())
+	if err != nil {
+		return err
+	}
+	for _, machine := range machines {
+		if machine.State == hypervisor.StateDefined {
+			continue
+		}
+		if err := h.Machine.CrashGuest(machine.ID); err != nil {
+			return err
+		}
+	}
+	h.Machine.Forget()
+	return nil
 }
 
 // Cut takes the host's line to all controllers away, or gives it back.

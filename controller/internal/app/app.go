@@ -15,6 +15,7 @@ import (
 	"github.com/coloa-cloud/coloa/api/httpapi"
 	v1 "github.com/coloa-cloud/coloa/api/v1"
 	"github.com/coloa-cloud/coloa/controller/internal/raftnode"
+	"github.com/coloa-cloud/coloa/controller/internal/spool"
 	"github.com/coloa-cloud/coloa/controller/internal/state"
 )
 
@@ -26,19 +27,12 @@ type Agents interface {
 	Dial(ctx context.Context, host *v1.Host, path string) (io.ReadWriteCloser, error)
 }
 
-// Uploads keep the uploaded bytes of images on this controller.
-type Uploads interface {
-	// Store keeps data under id and returns its SHA-256 and size. Nothing is kept on an error.
-	Store(ctx context.Context, id string, data io.Reader) (sha256 string, size int64, err error)
-	Remove(id string) error
-}
-
 // App implements httpapi.Service.
 type App struct {
 	Store   *state.Store
 	Node    *raftnode.Node
 	Agents  Agents
-	Uploads Uploads
+	Uploads *spool.Spool // the bytes of images that were uploaded here
 	Logger  *slog.Logger
 	Version string
 

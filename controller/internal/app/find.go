@@ -144,13 +144,13 @@ func publicImage(s *state.Snapshot, name string) (v1.Object, error) {
 func need[T v1.Object](s *state.Snapshot, caller httpapi.Caller, kind v1.Kind, project, id, field string) (object T, err error) {
 	found, err := find(s, caller, httpapi.Ref{Kind: kind, ID: id, Project: project}, auth.Read)
 	if err != nil {
-		problem := *v1.AsProblem(err)
-		problem.Field = field
-		if problem.Code == v1.CodeNotFound {
-			problem.Code, problem.Status, problem.Title = v1.CodeInvalid, 422, "Invalid"
-			problem.Detail = field + ": " + problem.Detail
+		problem := v1.AsProblem(err).Clone()
+		if problem.Code == v1.CodeNotFound { // of a field, not of the path
+			missing := v1.NewProblem(v1.CodeInvalid, "%s: %s", field, problem.Detail).WithNext("%s", problem.Next)
+			missing.Params = problem.Params
+			problem = missing
 		}
-		return object, &problem
+		return object, problem.WithField(field)
 	}
 	if found.ObjectMeta().Deleting() {
 		return object, v1.NewProblem(v1.CodeConflict, "%s: the %s %q is being deleted", field, words(kind), found.ObjectMeta().Name).WithField(field)
@@ -207,10 +207,17 @@ func show(s *state.Snapshot, caller httpapi.Caller, object v1.Object, full bool)
 			shown.Spec.Host = ""
 		}
 		return shown
+	case *v1.Operation:
+		if platform {
+			return o
+		}
+		shown := o.Clone() // arguments are between us and the hosts, and name them
+		shown.Spec.Args = nil
+		return shown
 	case *v1.Task:
 		shown := o.Clone()
 		if !platform {
-			shown.Spec.Host = ""
+			shown.Spec.Host, shown.Spec.Args = "", nil
 		}
 		return shown
 	}
@@ -247,6 +254,7 @@ func (a *App) List(_ context.Context, caller httpapi.Caller, query httpapi.Query
 		return httpapi.Page{}, err
 	}
 	page := httpapi.Page{Items: []v1.Object{}, Index: s.Index()}
+	query.Limit = max(1, query.Limit)
 	visit := func(object v1.Object) bool {
 		if project != "" && object.ObjectMeta().Project != project && !public(object) {
 			return true
@@ -302,14 +310,12 @@ func matcher(s *state.Snapshot, caller httpapi.Caller, query httpapi.Query, proj
 func fieldTest(s *state.Snapshot, caller httpapi.Caller, kind v1.Kind, project, field, value string) (func(v1.Object) bool, error) {
 	for _, reference := range state.References {
 		if reference.From == kind && reference.Name == field {
-			id := value
-			if !v1.IsID(value) {
-				object, err := find(s, caller, httpapi.Ref{Kind: reference.To, ID: value, Project: project}, auth.Read)
-				if err != nil {
-					return func(v1.Object) bool { return false }, nil //nolint:nilerr // nothing refers to what is not there
-				}
-				id = object.ObjectMeta().ID
+			object, err := find(s, caller, httpapi.Ref{Kind: reference.To, ID: value, Project: project}, auth.Read)
+			if err != nil {
+				// Nothing refers to what is not there. And whoever may not see a host must not learn what is on it.
+				return func(v1.Object) bool { return false }, nil //nolint:nilerr // see above
 			}
+			id := object.ObjectMeta().ID
 			return func(o v1.Object) bool { return slices.Contains(reference.IDs(o), id) }, nil
 		}
 	}

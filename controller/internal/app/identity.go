@@ -146,9 +146,14 @@ func (a *App) WhoAmI(_ context.Context, caller httpapi.Caller) (v1.Identity, err
 
 // SetPassword implements httpapi.Identities.
 func (a *App) SetPassword(ctx context.Context, caller httpapi.Caller, name string, request v1.PasswordRequest) error {
-	user := userByRef(a.Store.Snapshot(), name)
-	if user == nil || (user.ID != caller.User.ID && !auth.Admin(caller.User)) {
-		return notFound(v1.KindUser, name)
+	s := a.Store.Snapshot()
+	object, err := find(s, caller, httpapi.Ref{Kind: v1.KindUser, ID: name}, auth.Read)
+	if err != nil {
+		return err
+	}
+	user := object.(*v1.User)
+	if user.ID != caller.User.ID && !auth.Admin(caller.User) {
+		return denied(auth.Write, user)
 	}
 	if err := v1.CheckPassword(request.Password); err != nil {
 		return err
@@ -189,6 +194,10 @@ func (a *App) CreateToken(ctx context.Context, caller httpapi.Caller, draft http
 		}
 		if user == nil || (user.ID != caller.User.ID && !auth.Admin(caller.User)) {
 			return v1.NewProblem(v1.CodeInvalid, "spec.user: there is no user %q that you may make tokens for", spec.User).WithField("spec.user")
+		}
+		// A one-time token becomes a session of full length: whoever could make one for himself would make a short token a long one.
+		if spec.OneTime && !auth.Admin(caller.User) {
+			return v1.NewProblem(v1.CodeDenied, "spec.oneTime: only platform administrators make one-time tokens").WithField("spec.oneTime").WithNext("Leave it out, or ask the operators.")
 		}
 		filled := spec
 		if filled.ExpiresAt == nil {

@@ -8,6 +8,7 @@ import (
 	v1 "github.com/coloa-cloud/coloa/api/v1"
 	"github.com/coloa-cloud/coloa/controller/internal/auth"
 	"github.com/coloa-cloud/coloa/controller/internal/operation/ops"
+	"github.com/coloa-cloud/coloa/controller/internal/spool"
 	"github.com/coloa-cloud/coloa/controller/internal/state"
 )
 
@@ -70,54 +71,67 @@ func (a *App) Upload(ctx context.Context, caller httpapi.Caller, ref httpapi.Ref
 	if err := waitsForBytes(image); err != nil {
 		return httpapi.Result{}, err
 	}
-	digest, stored, err := a.Uploads.Store(ctx, image.ID, data)
+	received, err := a.Uploads.Receive(ctx, image.ID, data)
 	if err != nil {
 		return httpapi.Result{}, err
 	}
-	problem := func() *v1.Problem {
-		switch {
-		case stored == 0:
-			return v1.NewProblem(v1.CodeInvalidImage, "no bytes were sent")
-		case size >= 0 && stored != size:
-			return v1.NewProblem(v1.CodeInvalidImage, "%d of %d bytes arrived", stored, size).WithNext("Send the file again.")
-		case image.Spec.SHA256 != "" && image.Spec.SHA256 != digest:
-			return v1.NewProblem(v1.CodeInvalidImage, "the file's SHA-256 is %s, and %s was promised", digest, image.Spec.SHA256).WithNext("Send the right file.")
+	if problem := wrongBytes(image, size, received); problem != nil {
+		received.Discard()
+		return httpapi.Result{}, problem
+	}
+	id := NewID()
+	waiting := func(s *state.Snapshot) (*v1.Image, error) {
+		object, err := find(s, caller, ref, auth.Write)
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	}()
-	if problem == nil {
-		id := NewID()
-		err := a.Placer.Decide(ctx, actorOf(caller), func(s *state.Snapshot, board *Board, txn *state.Txn) error {
-			object, err := find(s, caller, ref, auth.Write)
+		if object.ObjectMeta().ID != image.ID { // deleted, and another made in its name
+			return nil, notFound(v1.KindImage, ref.ID)
+		}
+		found := object.(*v1.Image).Clone()
+		return found, waitsForBytes(found)
+	}
+	err = received.Keep(func() error {
+		_, err := waiting(a.Store.Snapshot())
+		return err
+	}, func() error {
+		return a.Placer.Decide(ctx, actorOf(caller), func(s *state.Snapshot, _ *Board, txn *state.Txn) error {
+			image, err := waiting(s)
 			if err != nil {
-				return err
-			}
-			image := object.(*v1.Image).Clone()
-			if err := waitsForBytes(image); err != nil {
 				return err
 			}
 			where, err := importHost(s)
 			if err != nil {
 				return err
 			}
-			image.Status.Keeper, image.Status.SHA256, image.Status.SizeBytes = a.Node.ID(), digest, stored
+			image.Status.Keeper, image.Status.SHA256, image.Status.SizeBytes = a.Node.ID(), received.SHA256, received.Size
 			txn.Operation = id
 			ops.AddImageImport(txn, id, image, where, actorOf(caller))
 			return nil
 		})
-		if err == nil {
-			s := a.Store.Snapshot()
-			return httpapi.Result{Object: show(s, caller, s.Get(v1.KindImage, image.ID), true), Operation: id}, nil
-		}
-		problem = v1.AsProblem(err)
+	})
+	if err != nil {
+		return httpapi.Result{}, err
 	}
-	// Unless the import has begun after all, nothing needs these bytes.
-	if now := a.Store.Snapshot().Image(image.ID); problem.Code != v1.CodeOutcomeUnknown && (now == nil || now.Status.Phase == v1.ImageWaiting) {
-		if err := a.Uploads.Remove(image.ID); err != nil {
-			a.Logger.Warn("could not remove refused bytes", "image", image.ID, "error", err)
-		}
+	result := httpapi.Result{Operation: id}
+	s := a.Store.Snapshot()
+	if now := s.Image(image.ID); now != nil {
+		result.Object = show(s, caller, now, true)
 	}
-	return httpapi.Result{}, problem
+	return result, nil
+}
+
+// wrongBytes compares what arrived with what was promised.
+func wrongBytes(image *v1.Image, size int64, received *spool.Received) *v1.Problem {
+	switch {
+	case received.Size == 0:
+		return v1.NewProblem(v1.CodeInvalidImage, "no bytes were sent")
+	case size >= 0 && received.Size != size:
+		return v1.NewProblem(v1.CodeInvalidImage, "%d of %d bytes arrived", received.Size, size).WithNext("Send the file again.")
+	case image.Spec.SHA256 != "" && image.Spec.SHA256 != received.SHA256:
+		return v1.NewProblem(v1.CodeInvalidImage, "the file's SHA-256 is %s, and %s was promised", received.SHA256, image.Spec.SHA256).WithNext("Send the right file.")
+	}
+	return nil
 }
 
 func waitsForBytes(image *v1.Image) error {

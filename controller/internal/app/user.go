@@ -3,7 +3,6 @@ package app
 import (
 	v1 "github.com/coloa-cloud/coloa/api/v1"
 	"github.com/coloa-cloud/coloa/controller/internal/auth"
-	"github.com/coloa-cloud/coloa/controller/internal/state"
 )
 
 func createUser(r *request) (v1.Object, string, error) {
@@ -18,8 +17,10 @@ func createUser(r *request) (v1.Object, string, error) {
 func replaceUser(r *request, old v1.Object) (string, error) {
 	user := old.(*v1.User).Clone()
 	spec := specOf[v1.UserSpec](r.draft)
-	if lastAdmin(r.state, user.ID) && (spec.Disabled || spec.PlatformRole != v1.RolePlatformAdmin) {
-		return "", v1.NewProblem(v1.CodeConflict, "%q is the last platform administrator", user.Name).WithNext("Make another one first.")
+	if spec.Disabled || spec.PlatformRole != v1.RolePlatformAdmin {
+		if err := r.leavesAnAdmin(user); err != nil {
+			return "", err
+		}
 	}
 	applyMeta(&user.Meta, r.draft)
 	user.Spec = spec
@@ -27,21 +28,25 @@ func replaceUser(r *request, old v1.Object) (string, error) {
 	return "", user.Validate()
 }
 
-// lastAdmin says whether nobody could govern the platform without the user.
-func lastAdmin(s *state.Snapshot, id string) bool {
-	for _, object := range s.List(v1.KindUser) {
-		if user := object.(*v1.User); user.ID != id && auth.Admin(user) {
-			return false
+// leavesAnAdmin refuses to take away the last user who can govern the platform. The one who stays is held by a guard: two administrators who
+// remove each other at once must not both succeed.
+func (r *request) leavesAnAdmin(user *v1.User) error {
+	if !auth.Admin(user) {
+		return nil
+	}
+	for _, object := range r.state.List(v1.KindUser) {
+		if other := object.(*v1.User); other.ID != user.ID && auth.Admin(other) {
+			r.txn.Unchanged(other)
+			return nil
 		}
 	}
-	user := s.User(id)
-	return user != nil && auth.Admin(user)
+	return v1.NewProblem(v1.CodeConflict, "%q is the last platform administrator", user.Name).WithNext("Make another one first.")
 }
 
 // removeUser deletes a user with all tokens. A user who is still a member of a project is held by it.
 func removeUser(r *request, old v1.Object) (string, error) {
-	if lastAdmin(r.state, old.ObjectMeta().ID) {
-		return "", v1.NewProblem(v1.CodeConflict, "%q is the last platform administrator", old.ObjectMeta().Name).WithNext("Make another one first.")
+	if err := r.leavesAnAdmin(old.(*v1.User)); err != nil {
+		return "", err
 	}
 	for _, token := range r.state.By(v1.KindToken, "user", old.ObjectMeta().ID) {
 		r.txn.Delete(token, "")

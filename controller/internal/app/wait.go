@@ -21,7 +21,8 @@ func (a *App) WaitOperation(ctx context.Context, caller httpapi.Caller, ref http
 		}
 		operation := object.(*v1.Operation)
 		if operation.Status.State.Finished() || operation.Status.State == v1.OperationNeedsAttention || ctx.Err() != nil {
-			return operation, nil
+			shown, _ := show(s, caller, operation, true).(*v1.Operation)
+			return shown, nil
 		}
 		select {
 		case <-s.WatchObject(v1.KindOperation, operation.ID):

@@ -34,6 +34,9 @@ const (
 	passes, memoryKiB, threads, keyBytes = 3, 64 << 10, 4, 32
 )
 
+// Bounds of what a stored hash may ask for.
+const mostPasses, mostMemoryKiB = 16, 1 << 20
+
 var errHash = errors.New("the password's hash cannot be read")
 
 // HashPassword makes the hash of a password, in PHC form.
@@ -67,12 +70,15 @@ func CheckPassword(hash, password string) (bool, error) {
 	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &memory, &time, &parallel); err != nil {
 		return false, errHash
 	}
+	if time < 1 || time > mostPasses || parallel < 1 || memory > mostMemoryKiB {
+		return false, errHash // argon2 panics, or takes all the memory there is
+	}
 	salt, err := base64.RawStdEncoding.DecodeString(parts[4])
-	if err != nil {
+	if err != nil || len(salt) < 8 {
 		return false, errHash
 	}
 	want, err := base64.RawStdEncoding.DecodeString(parts[5])
-	if err != nil || len(want) == 0 {
+	if err != nil || len(want) < 16 || len(want) > 64 {
 		return false, errHash
 	}
 	got := argon2.IDKey([]byte(password), salt, time, memory, parallel, uint32(len(want)))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -60,6 +61,10 @@ func (d *Dispatcher) Handler(identify Identify) http.Handler {
 				return
 			}
 			if onLeader && !d.Node.IsLeader() {
+				if raftnode.PeerID(r) != "" { // two members that each take the other for the leader would pass it on for ever
+					app.WriteProblem(w, notLeading())
+					return
+				}
 				r.Header.Set(HeaderHost, host)
 				app.Forward(d.Node, w, r)
 				return
@@ -92,6 +97,10 @@ func (d *Dispatcher) register(w http.ResponseWriter, r *http.Request, host strin
 	if !decode(w, r, &request) {
 		return
 	}
+	if problem := checkAddress(request.Address); problem != nil {
+		app.WriteProblem(w, problem)
+		return
+	}
 	for range 8 {
 		snapshot := d.Store.Snapshot()
 		txn := state.NewTxn(time.Now(), "host "+host)
@@ -110,6 +119,9 @@ func (d *Dispatcher) register(w http.ResponseWriter, r *http.Request, host strin
 			return
 		}
 		stored := d.Store.Snapshot().Host(host)
+		if stored == nil {
+			break // forgotten at once
+		}
 		d.Heartbeats.Beat(host, hostv1.Heartbeat{Epoch: stored.Status.Epoch})
 		answer(w, hostv1.RegisterResponse{Cluster: d.Cluster, Epoch: stored.Status.Epoch, HeartbeatEvery: d.HeartbeatEvery, Controllers: d.Controllers()})
 		return
@@ -123,7 +135,7 @@ func registration(s *state.Snapshot, id string, request hostv1.RegisterRequest, 
 	if known := s.Host(id); known != nil {
 		host = known.Clone()
 	} else {
-		name := strings.ToLower(request.Name)
+		name, _, _ := strings.Cut(strings.ToLower(request.Name), ".") // some hosts call themselves by their whole DNS name
 		if !v1.IsName(name) {
 			name = "host"
 		}
@@ -145,6 +157,14 @@ func registration(s *state.Snapshot, id string, request hostv1.RegisterRequest, 
 	return host
 }
 
+// checkAddress sees to it that we dial what a host says, and nothing else.
+func checkAddress(address string) *v1.Problem {
+	if parsed, err := url.Parse("https://" + address + "/"); address != "" && (err != nil || parsed.Host != address || parsed.Hostname() == "" || parsed.Port() == "") {
+		return v1.NewProblem(v1.CodeInvalid, "address: must be host:port").WithField("address")
+	}
+	return nil
+}
+
 // reserved is what a host keeps for itself: an eighth, and at least half a GiB.
 func reserved(memoryMiB int64) int64 { return max(512, memoryMiB/8) }
 
@@ -160,6 +180,10 @@ func (d *Dispatcher) heartbeat(w http.ResponseWriter, r *http.Request, host stri
 	}
 	d.Heartbeats.Beat(host, beat)
 	answer(w, struct{}{})
+}
+
+func notLeading() *v1.Problem {
+	return v1.NewProblem(v1.CodeUnavailable, "this controller does not lead").WithNext("Try again shortly.")
 }
 
 func staleEpoch(w http.ResponseWriter) {
@@ -264,5 +288,5 @@ func decode(w http.ResponseWriter, r *http.Request, into any) bool {
 
 func answer(w http.ResponseWriter, value any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(value) //nolint:errcheck // the host has gone
+	_ = json.NewEncoder(w).Encode(value) // the host has gone
 }

@@ -44,16 +44,30 @@ func (d *Dispatcher) status(w http.ResponseWriter, r *http.Request, host string)
 		app.WriteProblem(w, v1.NewProblem(v1.CodeUnavailable, "too many reports wait").WithNext("Try again shortly."))
 		return
 	}
-	select {
-	case err := <-waiting.done:
-		if err != nil {
-			app.WriteProblem(w, v1.AsProblem(err))
+	late := time.NewTimer(10 * time.Second)
+	defer late.Stop()
+	look := time.NewTicker(500 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-waiting.done:
+			if err != nil {
+				app.WriteProblem(w, v1.AsProblem(err))
+				return
+			}
+			answer(w, hostv1.StatusResponse{Results: waiting.results})
+			return
+		case <-look.C: // nobody writes them here any more; that they may be written after all does no harm
+			if !d.Node.IsLeader() {
+				app.WriteProblem(w, notLeading())
+				return
+			}
+		case <-r.Context().Done():
+			return
+		case <-late.C:
+			app.WriteProblem(w, v1.NewProblem(v1.CodeUnavailable, "the reports could not be written in time").WithNext("Send them again."))
 			return
 		}
-		answer(w, hostv1.StatusResponse{Results: waiting.results})
-	case <-r.Context().Done():
-	case <-time.After(10 * time.Second):
-		app.WriteProblem(w, v1.NewProblem(v1.CodeUnavailable, "the reports could not be written in time").WithNext("Send them again."))
 	}
 }
 
@@ -114,68 +128,4 @@ func (d *Dispatcher) writeTogether(ctx context.Context, batches []*batch) error 
 		}
 	}
 	return err
-}
-
-// Take puts what a host's reports say into an entry, and says what became of each. It is pure. A report that is late (its number is not higher than the recorded one), from an old epoch, about what is not
-// the host's, or that would move an object backwards changes nothing.
-func Take(s *state.Snapshot, txn *state.Txn, host string, epoch uint64, reports []hostv1.Report) []hostv1.ReportResult {
-	results := make([]hostv1.ReportResult, len(reports))
-	known := s.Host(host)
-	for i, report := range reports {
-		switch {
-		case known == nil || known.Status.Epoch != epoch:
-			results[i] = hostv1.ReportRefused
-		case report.Instance != nil && report.Task == nil:
-			results[i] = takeInstance(s, txn, host, report.ID, *report.Instance)
-		case report.Task != nil && report.Instance == nil:
-			results[i] = takeTask(s, txn, host, report.ID, *report.Task)
-		default:
-			results[i] = hostv1.ReportRefused
-		}
-	}
-	return results
-}
-
-var rank = map[v1.InstanceState]int{v1.InstancePending: 0, v1.InstanceRunning: 1, v1.InstancePaused: 1, v1.InstanceStopped: 2}
-
-func takeInstance(s *state.Snapshot, txn *state.Txn, host, id string, observed v1.InstanceObserved) hostv1.ReportResult {
-	instance := s.Instance(id)
-	if instance == nil || instance.Spec.Host != host {
-		return hostv1.ReportUnknown
-	}
-	if observed.Seq <= instance.Observed.Seq {
-		return hostv1.ReportTaken // known already, or older
-	}
-	place, valid := rank[observed.State]
-	if !valid || place < rank[instance.Observed.State] {
-		return hostv1.ReportRefused
-	}
-	taken := instance.Clone()
-	taken.Observed = observed
-	if taken.Validate() != nil {
-		return hostv1.ReportRefused
-	}
-	txn.Update(taken, "")
-	return hostv1.ReportTaken
-}
-
-func takeTask(s *state.Snapshot, txn *state.Txn, host, id string, status v1.TaskStatus) hostv1.ReportResult {
-	task := s.Task(id)
-	if task == nil || task.Spec.Host != host {
-		return hostv1.ReportUnknown
-	}
-	if status.Seq <= task.Status.Seq {
-		return hostv1.ReportTaken
-	}
-	if task.Status.State != v1.TaskPending {
-		return hostv1.ReportRefused
-	}
-	taken := task.Clone()
-	taken.Status = status
-	if taken.Validate() != nil {
-		return hostv1.ReportRefused
-	}
-	txn.Update(taken, "")
-	txn.Operation = task.Spec.Operation
-	return hostv1.ReportTaken
 }

@@ -43,11 +43,13 @@ func (r *Restart) Run(ctx context.Context) error {
 	return every(ctx, 5*time.Second, changes.Signal(), func() error {
 		changes.Take()
 		now := time.Now()
+		for vm, t := range r.tried {
+			if now.Sub(t.last) > forgiveAfter {
+				delete(r.tried, vm)
+			}
+		}
 		for _, vm := range StoppedAgainstWish(r.Store.Snapshot()) {
 			t := r.tried[vm]
-			if now.Sub(t.last) > forgiveAfter {
-				t = trial{}
-			}
 			if t.count > 0 && now.Sub(t.last) < min(firstPause<<min(t.count, 20), longestPause) {
 				continue
 			}

@@ -17,8 +17,10 @@ func (s *Spool) Clean(ctx context.Context, store *state.Store, member string, lo
 	ticker := time.NewTicker(time.Minute)
 	defer ticker.Stop()
 	changes := store.Subscribe(func(change state.Change) []string {
-		if change.Kind == v1.KindImage && change.New == nil {
-			return []string{change.ID}
+		before, was := change.Old.(*v1.Image)
+		after, is := change.New.(*v1.Image)
+		if was && before.Status.Keeper == member && (!is || after.Status.Keeper != member) {
+			return []string{change.ID} // deleted, or its bytes were refused
 		}
 		return nil
 	})
@@ -30,36 +32,39 @@ func (s *Spool) Clean(ctx context.Context, store *state.Store, member string, lo
 		case <-changes.Signal():
 			gone, _ := changes.Take()
 			for _, id := range gone {
-				s.discard(id, logger)
+				s.discard(store, member, id, logger)
 			}
 		case <-ticker.C:
 		}
-		s.sweep(store.Snapshot(), member, logger)
+		s.sweep(store, member, logger)
 	}
 }
 
-func (s *Spool) sweep(snapshot *state.Snapshot, member string, logger *slog.Logger) {
+func (s *Spool) sweep(store *state.Store, member string, logger *slog.Logger) {
 	ids, err := s.List()
 	if err != nil {
 		logger.Warn("cannot list the uploads", "error", err)
 		return
 	}
 	for _, id := range ids {
-		if image := snapshot.Image(id); image != nil && image.Status.Keeper == member {
-			continue
-		}
 		if file, err := s.Open(id); err == nil {
 			info, err := file.Stat()
 			_ = file.Close() // only read
 			if err == nil && time.Since(info.ModTime()) > settle {
-				s.discard(id, logger)
+				s.discard(store, member, id, logger)
 			}
 		}
 	}
 }
 
-func (s *Spool) discard(id string, logger *slog.Logger) {
-	if err := s.Remove(id); err != nil {
+// discard throws the bytes of an image away unless this member keeps them.
+func (s *Spool) discard(store *state.Store, member, id string, logger *slog.Logger) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if image := store.Snapshot().Image(id); image != nil && image.Status.Keeper == member {
+		return
+	}
+	if err := s.remove(id); err != nil {
 		logger.Warn("cannot remove an upload that nobody needs", "image", id, "error", err)
 	}
 }

@@ -11,13 +11,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 
 	v1 "github.com/coloa-cloud/coloa/api/v1"
 )
 
 // Spool is the directory. Files are named by the image's id; one that is still being received ends in ".part-<random>".
-type Spool struct{ directory string }
+type Spool struct {
+	directory string
+	mu        sync.Mutex // held while it is decided what is kept
+}
 
 // Open makes the directory if need be (mode 0700), and throws away what an interrupted upload left.
 func Open(directory string) (*Spool, error) {
@@ -33,42 +37,73 @@ func Open(directory string) (*Spool, error) {
 			return nil, err
 		}
 	}
-	return &Spool{directory}, nil
+	return &Spool{directory: directory}, nil
 }
 
-// Store keeps data under id and returns its SHA-256 (hexadecimal) and size. On an error nothing is kept. Of two uploads of one image at once the later end wins.
-func (s *Spool) Store(ctx context.Context, id string, data io.Reader) (digest string, size int64, err error) {
+// Received is an upload that has arrived whole and is not kept yet: end it with Keep or Discard.
+type Received struct {
+	SHA256 string // hexadecimal
+	Size   int64  // bytes
+	spool  *Spool
+	id     string
+	part   string
+}
+
+// Receive takes the bytes of an image in, without touching what is kept for it. On an error nothing is left.
+func (s *Spool) Receive(ctx context.Context, id string, data io.Reader) (_ *Received, err error) {
 	if !v1.IsID(id) {
-		return "", 0, fmt.Errorf("%q is no image id", id)
+		return nil, fmt.Errorf("%q is no image id", id)
 	}
 	part, err := os.CreateTemp(s.directory, id+".part-")
 	if err != nil {
-		return "", 0, s.explain(err)
+		return nil, s.explain(err)
 	}
+	received := &Received{spool: s, id: id, part: part.Name()}
 	defer func() {
 		_ = part.Close() // closed and checked before on success
 		if err != nil {
-			_ = os.Remove(part.Name()) // Open removes it at the latest
+			received.Discard()
 		}
 	}()
 	hash := sha256.New()
-	size, err = io.Copy(io.MultiWriter(part, hash), contextReader{ctx, data})
-	if err != nil {
-		return "", 0, s.explain(err)
+	if received.Size, err = io.Copy(io.MultiWriter(part, hash), contextReader{ctx, data}); err != nil {
+		return nil, s.explain(err)
 	}
 	if err = part.Sync(); err != nil {
-		return "", 0, s.explain(err)
+		return nil, s.explain(err)
 	}
 	if err = part.Close(); err != nil {
-		return "", 0, s.explain(err)
+		return nil, s.explain(err)
 	}
-	if err = os.Rename(part.Name(), s.path(id)); err != nil {
-		return "", 0, s.explain(err)
+	received.SHA256 = hex.EncodeToString(hash.Sum(nil))
+	return received, nil
+}
+
+// Discard throws the upload away.
+func (r *Received) Discard() { _ = os.Remove(r.part) } // Open removes it at the latest
+
+// Keep keeps the bytes under the image's id if check allows it, and throws them away again when decide then fails, unless its outcome is not known. One upload is
+// kept at a time: of two uploads of one image the later one must not replace bytes that are being imported, or be swept away between check and decide.
+func (r *Received) Keep(check, decide func() error) error {
+	r.spool.mu.Lock()
+	defer r.spool.mu.Unlock()
+	defer r.Discard() // nothing is there any more once it is kept
+	if err := check(); err != nil {
+		return err
 	}
-	if err = syncDirectory(s.directory); err != nil {
-		return "", 0, s.explain(err)
+	if err := os.Rename(r.part, r.spool.path(r.id)); err != nil {
+		return r.spool.explain(err)
 	}
-	return hex.EncodeToString(hash.Sum(nil)), size, nil
+	err := syncDirectory(r.spool.directory)
+	if err != nil {
+		err = r.spool.explain(err)
+	} else {
+		err = decide()
+	}
+	if err != nil && v1.CodeOf(err) != v1.CodeOutcomeUnknown {
+		return errors.Join(err, r.spool.remove(r.id))
+	}
+	return err
 }
 
 // Open opens the kept bytes of an image; os.ErrNotExist when there are none.
@@ -79,11 +114,8 @@ func (s *Spool) Open(id string) (*os.File, error) {
 	return os.Open(s.path(id))
 }
 
-// Remove throws the bytes of an image away; nil when there are none.
-func (s *Spool) Remove(id string) error {
-	if !v1.IsID(id) {
-		return nil
-	}
+// remove throws the bytes of an image away; nil when there are none. It needs the lock.
+func (s *Spool) remove(id string) error {
 	if err := os.Remove(s.path(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
