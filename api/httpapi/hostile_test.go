@@ -263,3 +263,12 @@ func TestSlowBody(t *testing.T) {
 	require.Equal(t, 408, response.StatusCode)
 	require.Less(t, time.Since(begun), 5*time.Second)
 }
+
+// TestUnreadBody: a request that is refused before its body was read does not keep the server waiting for the rest of it.
+func TestUnreadBody(t *testing.T) {
+	w := start(t, Limits{BodyTimeout: 200 * time.Millisecond})
+	begun := time.Now()
+	response := w.raw("POST /v1/vms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+	require.Equal(t, 401, response.StatusCode)
+	require.Less(t, time.Since(begun), 5*time.Second)
+}

@@ -51,7 +51,7 @@ func (a *api) addIdentity() {
 
 // createToken answers the one time that a token's text is shown. A repetition makes another token, so there is no Idempotency-Key to honour:
 // keeping the answer would mean keeping the text.
-func createToken(a *api, ctx context.Context, caller Caller, draft Draft) (*answer, error) {
+func createToken(ctx context.Context, a *api, caller Caller, draft Draft) (*answer, error) {
 	made, err := a.service.CreateToken(ctx, caller, draft)
 	if err != nil {
 		return nil, err

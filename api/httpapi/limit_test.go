@@ -176,7 +176,7 @@ func TestHTTP2(t *testing.T) {
 		require.NoError(t, err)
 		request.Header.Set("Authorization", "Bearer "+memberSecret)
 		if body != nil {
-			request.Header.Set("Content-Type", "application/json")
+			request.Header.Set("Content-Type", map[string]string{"POST": "application/json", "PUT": "application/octet-stream"}[method])
 		}
 		response, err := server.Client().Do(request)
 		require.NoError(t, err)
@@ -192,7 +192,17 @@ func TestHTTP2(t *testing.T) {
 	require.Equal(t, 202, response.StatusCode)
 	response, _ = send("GET", "/v1/vms/web/log", nil)
 	require.Equal(t, 200, response.StatusCode)
-	response, text := send("GET", "/v1/vms/web/console", nil)
+	// An upload that is read only after a while: no time-out of ours has run out by then.
+	require.Equal(t, 201, w.do("POST", "/v1/images", memberSecret, bodies["images"]).status)
+	w.fake.uploaded = func(_ int64, data io.Reader) error {
+		time.Sleep(400 * time.Millisecond)
+		read, err := io.Copy(io.Discard, data)
+		require.EqualValues(t, 1<<20, read)
+		return err
+	}
+	response, text := send("PUT", "/v1/images/tiny/data", strings.NewReader(strings.Repeat("x", 1<<20)))
+	require.Equal(t, 202, response.StatusCode, text)
+	response, text = send("GET", "/v1/vms/web/console", nil)
 	require.Equal(t, 400, response.StatusCode, text)
 	require.Contains(t, text, "HTTP/1.1")
 	reader, writer := io.Pipe() // a body that never comes

@@ -41,7 +41,7 @@ type noun[O v1.Object, S any] struct {
 	explain bool           // POST takes dryRun
 	wait    bool           // GET takes wait
 	// creates replaces the way objects are made, for what must be shown once.
-	creates func(a *api, ctx context.Context, caller Caller, draft Draft) (*answer, error)
+	creates func(ctx context.Context, a *api, caller Caller, draft Draft) (*answer, error)
 	created any // its answer, for the document
 }
 
@@ -289,7 +289,7 @@ func (n *registered[O, S]) addCreate() {
 			}
 		}
 		if n.creates != nil {
-			return n.creates(n.api, ctx, request.caller, in.Body.draft())
+			return n.creates(ctx, n.api, request.caller, in.Body.draft())
 		}
 		result, err := n.service.Create(ctx, request.caller, n.kind, in.Body.draft(), key)
 		if err != nil {

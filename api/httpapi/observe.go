@@ -67,10 +67,6 @@ func (a *api) observe(c *gin.Context) {
 	if a.version != "" {
 		c.Writer.Header().Set("Server", "coloa/"+a.version)
 	}
-	if c.Request.ContentLength != 0 {
-		// Also for a request that is refused unread: net/http reads on for a while before it uses the connection again.
-		_ = http.NewResponseController(c.Writer).SetReadDeadline(begun.Add(a.limits.BodyTimeout))
-	}
 	a.metrics.inFlight.Inc()
 	defer func() {
 		aborted := a.rescue(c, request, recover())
@@ -78,6 +74,10 @@ func (a *api) observe(c *gin.Context) {
 			release()
 		}
 		a.metrics.inFlight.Dec()
+		if c.Request.ContentLength != 0 {
+			// Of a body that was not read, net/http reads on for a while before it uses the connection again.
+			_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(a.limits.BodyTimeout))
+		}
 		status := c.Writer.Status()
 		took := time.Since(begun)
 		a.metrics.requests.WithLabelValues(method, pattern, strconv.Itoa(status)).Inc()
