@@ -136,7 +136,7 @@ func untouched(record ledger.Instance, sight Sight) Transition {
 		// The machine is older than the ledger: whether it ever ran, nobody can say.
 		return over(record, v1.StoppedUnknown, messageLost)
 	case wanted == wishRun:
-		return prepare(record)
+		return prepare()
 	}
 	return rest(record, v1.InstancePending, "")
 }
@@ -153,9 +153,9 @@ func defining(record ledger.Instance, sight Sight) Transition {
 	case wanted != wishRun:
 		return Transition{Step: StepNone, Journal: record.Journal}
 	case sight.Presence == Absent:
-		return prepare(record)
+		return prepare()
 	}
-	return start(record, sight)
+	return start(sight)
 }
 
 func starting(record ledger.Instance, sight Sight) Transition {
@@ -171,7 +171,7 @@ func starting(record ledger.Instance, sight Sight) Transition {
 	case wanted == wishStop || wanted == wishKill:
 		return over(record, v1.StoppedRequested, messageNever)
 	case wanted == wishRun:
-		return start(record, sight)
+		return start(sight)
 	}
 	return Transition{Step: StepNone, Journal: record.Journal}
 }
@@ -234,11 +234,11 @@ func show(record ledger.Instance, sight Sight) Transition {
 	return rest(record, v1.InstanceRunning, "")
 }
 
-func prepare(record ledger.Instance) Transition {
+func prepare() Transition {
 	return Transition{Step: StepPrepare, Journal: ledger.Journal{Phase: ledger.PhaseDefining}}
 }
 
-func start(record ledger.Instance, sight Sight) Transition {
+func start(sight Sight) Transition {
 	return Transition{Step: StepStart, Journal: ledger.Journal{Phase: ledger.PhaseStarting, BootID: sight.BootID}}
 }
 
