@@ -27,6 +27,7 @@ const (
 type EventsQuery struct {
 	After   string // position; "" from now on, "0" from the oldest kept
 	Project string // name or id; "" for the client's project, and when that is empty for all that the caller sees
+	All     bool   // of all projects, whatever the client's project is
 	Limit   int    // of one page (ListEvents only)
 }
 
@@ -55,7 +56,7 @@ func (c *Client) ListEvents(ctx context.Context, query EventsQuery) (EventsPage,
 func (c *Client) Events(ctx context.Context, query EventsQuery, handle func(v1.Event) error) error {
 	if query.After == "" {
 		// Without a position, what happens while a broken stream is opened again would be lost.
-		page, err := c.ListEvents(ctx, EventsQuery{Project: query.Project, Limit: 1})
+		page, err := c.ListEvents(ctx, EventsQuery{Project: query.Project, All: query.All, Limit: 1})
 		if err != nil {
 			return err
 		}
@@ -123,7 +124,7 @@ func (c *Client) eventValues(query EventsQuery) url.Values {
 	if query.After != "" {
 		values.Set("after", query.After)
 	}
-	if project := c.projectOr(query.Project); project != "" {
+	if project := c.projectOr(query.Project); project != "" && !query.All {
 		values.Set("project", project)
 	}
 	return values

@@ -22,13 +22,13 @@ func (a *app) events() *cobra.Command {
 }
 
 func (a *app) eventList(name string) *cobra.Command {
-	follow, since, limit := false, "", 0
+	follow, since, limit, everywhere := false, "", 0, false
 	command := a.command(verb{key: "events", name: name, run: func(ctx context.Context, _ []string) error {
 		c, err := a.client()
 		if err != nil {
 			return err
 		}
-		query := client.EventsQuery{After: "0"}
+		query := client.EventsQuery{After: "0", All: everywhere}
 		var from time.Time
 		if since != "" {
 			span, err := parseSpan(since)
@@ -59,6 +59,7 @@ func (a *app) eventList(name string) *cobra.Command {
 	flags.BoolVarP(&follow, "follow", "f", false, a.T("flag.events.follow"))
 	flags.StringVar(&since, "since", "", a.T("flag.events.since"))
 	flags.IntVar(&limit, "limit", 0, a.T("flag.events.limit"))
+	flags.BoolVarP(&everywhere, "all-projects", "A", false, a.T("flag.list.all"))
 	return command
 }
 
@@ -90,7 +91,7 @@ func (a *app) printEvents(events []v1.Event) error {
 	}
 	return a.print(result{data: events, names: names, sheet: func() *sheet {
 		s := &sheet{columns: []heading{
-			{key: "time"}, {key: "action"}, {key: "kind"}, {key: "name"}, {key: "actor", level: ifRoom}, {key: "note", level: ifRoom},
+			{key: "time"}, {key: "action"}, {key: "kind"}, {key: "name"}, {key: "actor", level: ifRoom}, {key: "note"},
 			{key: "id", level: wideOnly, whole: true}, {key: "object-id", level: wideOnly, whole: true}, {key: "operation", level: wideOnly, whole: true},
 		}}
 		for _, event := range events {

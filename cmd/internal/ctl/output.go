@@ -50,7 +50,11 @@ func (a *app) print(r result) error {
 		}
 		return a.write(string(text))
 	case formYAML:
-		text, err := yaml.Marshal(r.data)
+		// By way of JSON, where what could command a terminal is escaped already: YAML refuses to read it bare.
+		text, err := toJSON(r.data, "")
+		if err == nil {
+			text, err = yaml.JSONToYAML(text)
+		}
 		if err != nil {
 			return err
 		}

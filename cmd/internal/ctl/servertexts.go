@@ -55,7 +55,13 @@ func newServerTexts(language string) *serverTexts {
 	return result
 }
 
-// translate finds the sentence; a list of sentences or a field before a colon is translated part by part.
+// translated are the places whose value is a word of ours; names and numbers stay as they are.
+var translated = map[string]bool{"{kind}": true, "{other}": true, "{reason}": true, "{resource}": true, "{verb}": true, "{cause}": true}
+
+// fieldInFront is the path of a field before what is wrong with it.
+var fieldInFront = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9.-]*): (?s:(.+))$`)
+
+// translate finds the sentence; several sentences, or a field before a colon, are translated part by part.
 func (s *serverTexts) translate(text string) string { return s.part(text, 3) }
 
 func (s *serverTexts) part(text string, depth int) string {
@@ -68,23 +74,28 @@ func (s *serverTexts) part(text string, depth int) string {
 		pairs := make([]string, 0, 2*len(pattern.names))
 		for i, name := range pattern.names {
 			value := found[i+1]
-			if depth > 0 {
-				value = s.part(value, 0)
+			if depth > 0 && translated[name] {
+				value = s.part(value, depth-1)
 			}
 			pairs = append(pairs, name, value)
 		}
-		result := strings.NewReplacer(pairs...).Replace(pattern.target)
-		if bare != text {
-			result += "."
-		}
-		return result
+		return strings.NewReplacer(pairs...).Replace(pattern.target) + text[len(bare):]
 	}
-	if depth > 0 {
-		for _, separator := range []string{". ", "; ", ": "} {
-			if before, after, found := strings.Cut(text, separator); found {
-				return s.part(before, depth-1) + separator + s.part(after, depth-1)
-			}
+	if depth == 0 {
+		return text
+	}
+	if found := fieldInFront.FindStringSubmatch(text); found != nil {
+		return found[1] + ": " + s.part(found[2], depth-1)
+	}
+	for _, separator := range []string{". ", "; ", ": "} {
+		parts := strings.Split(text, separator)
+		if len(parts) == 1 {
+			continue
 		}
+		for i, part := range parts {
+			parts[i] = s.part(part, depth-1)
+		}
+		return strings.Join(parts, separator)
 	}
 	return text
 }

@@ -38,6 +38,7 @@ const (
 const (
 	gap         = 2
 	minColumn   = 8
+	enough      = 20 // columns that a text which can be cut off may claim
 	plainScreen = 80 // what a table is chosen for when there is no terminal
 )
 
@@ -90,7 +91,12 @@ func (s *sheet) pick(a *app, wide bool, width int) []int {
 	for {
 		total, victim := -gap, -1
 		for i, index := range shown {
-			total += s.natural(a, index) + gap
+			// A long text that can be cut off must not drive out other columns.
+			wanted := s.natural(a, index)
+			if !s.columns[index].whole {
+				wanted = min(wanted, enough)
+			}
+			total += wanted + gap
 			if s.columns[index].level == ifRoom {
 				victim = i
 			}

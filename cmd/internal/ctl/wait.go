@@ -29,6 +29,8 @@ func (a *app) follow(ctx context.Context, c *client.Client, id string) error {
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
+		} else if exit := exitCode(v1.CodeOf(err)); exit == exitNotFound || exit == exitDenied {
+			return err // there is nothing to go on
 		}
 		return &waitEnded{operation: id, cause: err}
 	}
