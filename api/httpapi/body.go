@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -204,12 +205,13 @@ type boundedBody struct {
 	timeout     time.Duration
 	renew       bool // for each read
 	begun       bool
-	failed      error
+	ended       error
+	failed      atomic.Pointer[v1.Problem] // why it could not be read; forwarding asks while the transport may still read
 }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
-	if b.failed != nil {
-		return 0, b.failed
+	if b.ended != nil {
+		return 0, b.ended
 	}
 	if !b.begun || b.renew {
 		b.begun = true
@@ -223,24 +225,25 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 		n, err = int(b.left), &http.MaxBytesError{Limit: b.limit}
 	}
 	b.left -= int64(n)
+	if errors.Is(err, io.EOF) {
+		// net/http goes on reading in order to see the client leave. After an error the deadline stays, or net/http would wait for the rest.
+		_ = b.control.SetReadDeadline(time.Time{})
+		b.ended = io.EOF
+		return n, b.ended
+	}
 	if err != nil {
-		b.failed = translateRead(err)
-		if b.failed == io.EOF {
-			// net/http goes on reading in order to see the client leave. After an error the deadline stays, or net/http would wait for the rest.
-			_ = b.control.SetReadDeadline(time.Time{})
-		}
-		return n, b.failed
+		problem := readProblem(err)
+		b.failed.Store(problem)
+		b.ended = problem
+		return n, b.ended
 	}
 	return n, nil
 }
 
 func (b *boundedBody) Close() error { return b.body.Close() }
 
-// translateRead says in words of ours why a body could not be read to its end.
-func translateRead(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.EOF // readers compare it with ==
-	}
+// readProblem says in words of ours why a body could not be read to its end.
+func readProblem(err error) *v1.Problem {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return bodyTooLarge(tooLarge.Limit)

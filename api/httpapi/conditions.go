@@ -1,6 +1,10 @@
 package httpapi
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -12,7 +16,7 @@ import (
 	v1 "github.com/coloa-cloud/coloa/api/v1"
 )
 
-// This file reads what huma's schemas cannot say: conditions, waits, labels, positions.
+// This file reads what huma's schemas cannot say: conditions, keys, waits, labels, positions.
 
 const maxWait = time.Minute
 
@@ -93,4 +97,21 @@ func parseLabels(pairs []string) (map[string]string, error) {
 		labels[key] = value
 	}
 	return labels, nil
+}
+
+// parseKey reads the header Idempotency-Key. The key counts for exactly this request.
+func parseKey(ctx context.Context, text string) (Key, error) {
+	if text == "" {
+		return Key{}, nil
+	}
+	if len(text) > 255 || !plain(text) {
+		return Key{}, malformed("The header Idempotency-Key must have from 1 to 255 characters of plain text.")
+	}
+	request := requestOf(ctx)
+	hash := sha256.New()
+	for _, part := range []string{request.gin.Request.Method, request.gin.Request.URL.EscapedPath(), request.gin.Request.URL.RawQuery} {
+		fmt.Fprintf(hash, "%d:%s\n", len(part), part) // a hash never fails
+	}
+	hash.Write(request.raw)
+	return Key{Key: text, Request: hex.EncodeToString(hash.Sum(nil))}, nil
 }

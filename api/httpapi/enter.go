@@ -190,24 +190,3 @@ func (a *api) setDeadlines(c *gin.Context, request *request) {
 	c.Request = c.Request.WithContext(ctx)
 	request.release = append(request.release, cancel)
 }
-
-// forward has the leader answer. The body is streamed, within the same bounds as here.
-func (a *api) forward(c *gin.Context, request *request) {
-	c.Abort()
-	if request.peer {
-		a.refuse(c, v1.NewProblem(v1.CodeUnavailable, "The leader changed while the request was on its way; nothing was done.").WithNext("Send the request again."))
-		return
-	}
-	if err := a.boundBody(c, request); err != nil {
-		a.refuse(c, err)
-		return
-	}
-	request.forwarded = true
-	header := c.Writer.Header()
-	for _, name := range standardHeaders { // the leader sets them
-		header.Del(name)
-	}
-	c.Request.Header.Set(HeaderRequestID, request.id)
-	c.Request.Header.Set(HeaderClientAddress, request.address.String())
-	a.service.Forward(c.Writer, c.Request)
-}

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -28,11 +27,7 @@ func pair(t *testing.T, limits Limits) (follower, leader *world) {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			var problem *v1.Problem
-			if !errors.As(err, &problem) {
-				problem = v1.NewProblem(v1.CodeOutcomeUnknown, "The leader was lost.")
-			}
-			WriteProblem(w, problem)
+			WriteProblem(w, v1.NewProblem(v1.CodeOutcomeUnknown, "The leader was lost."))
 		},
 	}
 	handler := http.HandlerFunc(proxy.ServeHTTP)
@@ -80,6 +75,18 @@ func TestUploadGoesToTheLeader(t *testing.T) {
 	require.EqualValues(t, 1<<20, size)
 	require.EqualValues(t, 1<<20, got)
 	follower.problem(follower.do("PUT", path, memberSecret, strings.Repeat("x", 1<<20+1), "Content-Type: application/octet-stream"), 413, v1.CodeTooLarge)
+
+	// Of unknown length it is the follower that stops it in the middle; the client hears why, and not that the leader was lost.
+	request, err := http.NewRequest("PUT", follower.server.URL+path, io.LimitReader(zeros{}, 1<<20+1))
+	require.NoError(t, err)
+	request.Header.Set("Authorization", "Bearer "+memberSecret)
+	request.Header.Set("Content-Type", "application/octet-stream")
+	response, err := http.DefaultTransport.RoundTrip(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	raw, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	follower.problem(reply{response.StatusCode, response.Header, string(raw)}, 413, v1.CodeTooLarge)
 }
 
 func TestNoLeader(t *testing.T) {

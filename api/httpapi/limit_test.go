@@ -167,10 +167,7 @@ func TestLimitListenerCloses(t *testing.T) {
 // TestHTTP2 runs the handler as it runs in the product: TLS and HTTP/2, where deadlines and aborts work differently.
 func TestHTTP2(t *testing.T) {
 	w := start(t, Limits{BodyTimeout: 200 * time.Millisecond, RatePerAddress: -1})
-	server := httptest.NewUnstartedServer(w.api.engine)
-	server.EnableHTTP2 = true
-	server.StartTLS()
-	defer server.Close()
+	server := w.tls()
 	send := func(method, path string, body io.Reader) (*http.Response, string) {
 		request, err := http.NewRequest(method, server.URL+path, body)
 		require.NoError(t, err)

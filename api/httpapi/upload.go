@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"reflect"
 
@@ -31,8 +30,7 @@ func (a *api) upload(ctx context.Context, in *PathID) (*answer, error) {
 	if err != nil {
 		// The service may have wrapped what went wrong with the body in words of its own; the client is better told the first cause.
 		if bounded, ok := body.(*boundedBody); ok {
-			var problem *v1.Problem
-			if errors.As(bounded.failed, &problem) {
+			if problem := bounded.failed.Load(); problem != nil {
 				return nil, problem
 			}
 		}

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -181,4 +182,19 @@ func goodRequest(method, pattern string) (path, body string, headers []string) {
 		return path, "", []string{"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol: " + ConsoleProtocol}
 	}
 	return path, "", nil
+}
+
+// tls serves the same handler as the product does, over TLS with HTTP/2.
+func (w *world) tls() *httptest.Server {
+	server := httptest.NewUnstartedServer(w.api.engine)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	w.Cleanup(server.Close)
+	return server
+}
+
+func pool(server *httptest.Server) *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(server.Certificate())
+	return pool
 }
