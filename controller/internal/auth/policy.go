@@ -25,19 +25,21 @@ func RoleIn(user *v1.User, project *v1.Project) v1.Role {
 	if user.Spec.PlatformRole == v1.RolePlatformAdmin {
 		return v1.RolePlatformAdmin
 	}
-	own := v1.Role("")
 	if project != nil {
-		own = project.RoleOf(user.ID)
+		switch own := project.RoleOf(user.ID); own {
+		case v1.RoleProjectAdmin, v1.RoleProjectMember, v1.RoleReader:
+			return own
+		}
 	}
-	if own == "" {
-		return user.Spec.PlatformRole
+	if Platform(user) {
+		return v1.RoleReader
 	}
-	return own
+	return ""
 }
 
 // Platform says whether the user sees the whole platform.
 func Platform(user *v1.User) bool {
-	return user != nil && !user.Spec.Disabled && user.Spec.PlatformRole != ""
+	return Admin(user) || (user != nil && !user.Spec.Disabled && user.Spec.PlatformRole == v1.RoleReader)
 }
 
 // Admin says whether the user may do everything.
