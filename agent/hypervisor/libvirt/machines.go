@@ -192,9 +192,14 @@ func (host *Hypervisor) ResizeDisk(ctx context.Context, id, path string, size in
 
 func (host *Hypervisor) Remove(ctx context.Context, id string) error {
 	err := host.change(ctx, "remove", id, func(domain *libvirt.Domain) error {
+		name, err := domain.GetName()
+		if err != nil {
+			return err
+		}
 		if err := destroy(domain); err != nil {
 			return err
 		}
+		host.removeLog(name)
 		return domain.UndefineFlags(libvirt.DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
 			libvirt.DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | libvirt.DOMAIN_UNDEFINE_NVRAM)
 	})
@@ -202,4 +207,14 @@ func (host *Hypervisor) Remove(ctx context.Context, id string) error {
 		return nil
 	}
 	return err
+}
+
+// removeLog removes what libvirt logged of a machine's qemu, with what its log daemon has rotated: a machine lives once, so nobody else would ever remove it.
+func (host *Hypervisor) removeLog(name string) {
+	log := filepath.Join(host.options.LogDirectory, name+".log")
+	for _, path := range []string{log, log + ".0", log + ".1", log + ".2"} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			host.options.Logger.Warn("the log of a machine that is gone stays behind", "path", path, "error", err)
+		}
+	}
 }

@@ -30,6 +30,8 @@ type Options struct {
 	CallTimeout time.Duration
 	// RunDirectory is where this libvirtd keeps the pid files of its guests; "" means /run/libvirt/qemu.
 	RunDirectory string
+	// LogDirectory is where this libvirtd logs what each qemu says; "" means /var/log/libvirt/qemu.
+	LogDirectory string
 }
 
 func (options Options) withDefaults() Options {
@@ -44,6 +46,9 @@ func (options Options) withDefaults() Options {
 	}
 	if options.RunDirectory == "" {
 		options.RunDirectory = "/run/libvirt/qemu"
+	}
+	if options.LogDirectory == "" {
+		options.LogDirectory = "/var/log/libvirt/qemu"
 	}
 	return options
 }
