@@ -152,12 +152,12 @@ var scenes = []scene{
 		prepare: func(w *world) { running(w); w.done(w.stopVM(ops.StopArgs{GraceSeconds: 1})) },
 		begin:   (*world).startVM, after: func(w *world) { w.running(1) },
 	},
-	{of: v1.OpVMStop, name: "the guest obeys", prepare: running, begin: func(w *world) string { return w.stopVM(ops.StopArgs{GraceSeconds: 30}) }, after: off(false)},
+	{of: v1.OpVMStop, name: "the guest obeys", prepare: running, begin: func(w *world) string { return w.stopVM(ops.StopArgs{GraceSeconds: 30}) }, after: off},
 	{
 		of: v1.OpVMStop, name: "the guest does not obey", prepare: func(w *world) { running(w); w.one.Deaf = true },
-		begin: func(w *world) string { return w.stopVM(ops.StopArgs{GraceSeconds: 30}) }, after: off(true),
+		begin: func(w *world) string { return w.stopVM(ops.StopArgs{GraceSeconds: 30}) }, after: off,
 	},
-	{of: v1.OpVMStop, name: "by force", prepare: running, begin: func(w *world) string { return w.stopVM(ops.StopArgs{Force: true}) }, after: off(true)},
+	{of: v1.OpVMStop, name: "by force", prepare: running, begin: func(w *world) string { return w.stopVM(ops.StopArgs{Force: true}) }, after: off},
 	{of: v1.OpVMReboot, prepare: running, begin: (*world).rebootVM, after: func(w *world) { w.running(1); require.NotZero(w, w.one.Reboots) }},
 	{
 		of: v1.OpVMResize, name: "stopped", prepare: stopped, begin: func(w *world) string { return w.resizeVM(w.largeSize(1)) },
@@ -186,13 +186,10 @@ var scenes = []scene{
 	{of: v1.OpVMDelete, name: "never started", prepare: stopped, begin: (*world).deleteVM, after: (*world).empty},
 }
 
-func off(forced bool) func(*world) {
-	return func(w *world) {
-		require.Equal(w, v1.InstanceStopped, w.instance().Observed.State)
-		require.Equal(w, forced, w.instance().Desired.Force)
-		require.Equal(w, v1.PowerStopped, w.vm().Spec.Power)
-		require.Zero(w, w.Store.Snapshot().HostUsage(w.one.ID).VCPUs)
-	}
+func off(w *world) {
+	require.Equal(w, v1.InstanceStopped, w.instance().Observed.State)
+	require.Equal(w, v1.PowerStopped, w.vm().Spec.Power)
+	require.Zero(w, w.Store.Snapshot().HostUsage(w.one.ID).VCPUs)
 }
 
 func (s scene) String() string {

@@ -138,14 +138,14 @@ type mode struct {
 
 var modes = []mode{
 	{"plain", func(*play) {}},
-	{"everything twice", func(p *play) {
-		p.Stale = true
-		for _, host := range p.Hosts {
-			host.Twice = true
-		}
+	{"everything twice and a crash after each entry", func(p *play) {
+		p.Strict = true
+		p.eachHost(func(h *optest.Host) { h.Twice = true })
+		p.Written = func(*state.Txn) { p.Crash() }
 	}},
-	{"a crash after each entry", func(p *play) { p.Written = func(*state.Txn) { p.Crash() } }},
 }
+
+var strict = modes[1]
 
 // eachMode runs a test in all modes; apply must be called after the beginning.
 func eachMode(t *testing.T, name string, test func(t *testing.T, apply func(*play))) {
@@ -192,9 +192,9 @@ func TestEachTaskFails(t *testing.T) {
 				if after && task.Type == v1.TaskVolumeResize {
 					continue // a host that says it could not grow a disk must not have grown it: nobody could tell
 				}
-				eachMode(t, fmt.Sprintf("%s %s after=%v", task.Step, task.Type, after), func(t *testing.T, apply func(*play)) {
+				t.Run(fmt.Sprintf("%s %s after=%v", task.Step, task.Type, after), func(t *testing.T) {
 					p := s.open(t)
-					apply(p)
+					strict.apply(p)
 					fail := func(spec v1.TaskSpec) *optest.Failure {
 						if spec.Type == task.Type && spec.Step == task.Step {
 							return &optest.Failure{Problem: errTest, After: after}
@@ -250,9 +250,9 @@ func TestStateRefusesEachStep(t *testing.T) {
 	eachScene(t, func(t *testing.T, s scene) {
 		_, _, kept := s.entries(t)
 		for _, number := range kept {
-			eachMode(t, fmt.Sprintf("entry %d", number), func(t *testing.T, apply func(*play)) {
+			t.Run(fmt.Sprintf("entry %d", number), func(t *testing.T) {
 				p := s.open(t)
-				apply(p)
+				strict.apply(p)
 				engine := 0
 				p.Refuse = func(txn *state.Txn) *v1.Problem {
 					if engine++; engine == number {
@@ -325,57 +325,55 @@ func TestUndoingFails(t *testing.T) {
 		}
 		count, _, _ := s.entries(t)
 		for number := range count {
-			for _, by := range []string{"state", "host"} {
-				for _, action := range []string{operation.ActionRetry, operation.ActionAbandon} {
-					t.Run(fmt.Sprintf("cancelled after entry %d, the %s fails, %s", number, by, action), func(t *testing.T) {
-						p := s.open(t)
-						undoing := func() bool { return p.status().State == v1.OperationUndoing }
-						seen := 0
-						p.Written = func(*state.Txn) {
-							if seen++; seen == number {
-								require.NoError(t, p.Steer(p.id, operation.ActionCancel))
-							}
-						}
-						if number == 0 {
+			for by, action := range map[string]string{"state": operation.ActionAbandon, "host": operation.ActionRetry} {
+				t.Run(fmt.Sprintf("cancelled after entry %d, the %s fails, %s", number, by, action), func(t *testing.T) {
+					p := s.open(t)
+					undoing := func() bool { return p.status().State == v1.OperationUndoing }
+					seen := 0
+					p.Written = func(*state.Txn) {
+						if seen++; seen == number {
 							require.NoError(t, p.Steer(p.id, operation.ActionCancel))
 						}
-						broken := true
-						if by == "state" {
-							p.Refuse = func(txn *state.Txn) *v1.Problem {
-								if broken && undoing() && len(txn.Ops) > 1 {
-									return errTest
-								}
-								return nil
+					}
+					if number == 0 {
+						require.NoError(t, p.Steer(p.id, operation.ActionCancel))
+					}
+					broken := true
+					if by == "state" {
+						p.Refuse = func(txn *state.Txn) *v1.Problem {
+							if broken && undoing() && len(txn.Ops) > 1 {
+								return errTest
 							}
-						} else {
-							p.one.FailTask = func(v1.TaskSpec) *optest.Failure {
-								if broken && undoing() {
-									return &optest.Failure{Problem: errTest}
-								}
-								return nil
+							return nil
+						}
+					} else {
+						p.one.FailTask = func(v1.TaskSpec) *optest.Failure {
+							if broken && undoing() {
+								return &optest.Failure{Problem: errTest}
 							}
-							p.one.FailStart = func(v1.InstanceSpec) bool { return broken && undoing() }
+							return nil
 						}
-						p.Run(p.id)
-						if p.status().State.Finished() { // nothing could go wrong in it
-							p.ended(v1.OperationCancelled, v1.OperationSucceeded)
-							return
-						}
-						status := p.status()
-						require.Equal(t, v1.OperationNeedsAttention, status.State, "%+v", status)
-						require.Equal(t, operation.MaxAttempts, status.Steps[status.Current].Attempts)
-						require.Contains(t, status.Message, "undoing the step "+status.Steps[status.Current].Name+" failed")
-						require.NoError(t, p.Steer(p.id, operation.ActionCancel), "once more changes nothing")
-						broken = false
-						require.NoError(t, p.Steer(p.id, action))
-						p.Run(p.id)
-						if action == operation.ActionAbandon {
-							p.ended(v1.OperationAbandoned)
-							return
-						}
-						p.ended(v1.OperationCancelled)
-					})
-				}
+						p.one.FailStart = func(v1.InstanceSpec) bool { return broken && undoing() }
+					}
+					p.Run(p.id)
+					if p.status().State.Finished() { // nothing could go wrong in it
+						p.ended(v1.OperationCancelled, v1.OperationSucceeded)
+						return
+					}
+					status := p.status()
+					require.Equal(t, v1.OperationNeedsAttention, status.State, "%+v", status)
+					require.Equal(t, operation.MaxAttempts, status.Steps[status.Current].Attempts)
+					require.Contains(t, status.Message, "undoing the step "+status.Steps[status.Current].Name+" failed")
+					require.NoError(t, p.Steer(p.id, operation.ActionCancel), "once more changes nothing")
+					broken = false
+					require.NoError(t, p.Steer(p.id, action))
+					p.Run(p.id)
+					if action == operation.ActionAbandon {
+						p.ended(v1.OperationAbandoned)
+						return
+					}
+					p.ended(v1.OperationCancelled)
+				})
 			}
 		}
 	})
