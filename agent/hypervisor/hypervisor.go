@@ -62,7 +62,7 @@ type Machine struct {
 
 // Disk is a block device of a machine.
 type Disk struct {
-	Serial   string // what the guest sees as the disk's serial number: first 20 characters of the volume's id
+	Serial   string // what the guest sees as the disk's serial number: last 20 characters of the volume's id
 	Path     string // absolute path of a file
 	Format   string // "raw" or "qcow2": recorded by the storage driver, never probed
 	ReadOnly bool

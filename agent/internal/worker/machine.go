@@ -46,7 +46,8 @@ func (w *Worker) machine(ctx context.Context, record ledger.Instance) (hyperviso
 			return hypervisor.Machine{}, fmt.Errorf("open disk %s: %w", disk.Volume, err)
 		}
 		machine.Disks = append(machine.Disks, hypervisor.Disk{
-			Serial:           disk.Volume[:min(len(disk.Volume), hypervisor.MaximumSerial)],
+			// The tail: identifiers made at one time begin alike.
+			Serial:           disk.Volume[max(0, len(disk.Volume)-hypervisor.MaximumSerial):],
 			Path:             opened.Path,
 			Format:           opened.Format,
 			ReadIOPS:         disk.Throttle.ReadIOPS,
