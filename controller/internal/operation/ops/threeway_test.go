@@ -101,6 +101,7 @@ func (p *play) undone() {
 		before.Without(differs)
 		now.Without(differs)
 		require.True(p, p.scene.grows, "a disk has changed its size")
+		require.False(p, p.scene.of == v1.OpVolumeResize && p.status().State == v1.OperationCancelled, "it is said to be cancelled, and was done")
 	}
 	require.Equal(p, before, now)
 }

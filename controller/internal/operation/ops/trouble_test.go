@@ -252,3 +252,33 @@ func TestFencedInstance(t *testing.T) {
 	require.Equal(t, v1.OperationFailed, w.Status(id).State)
 	require.Contains(t, w.Status(id).Error.Detail, "the host failed")
 }
+
+// TestGrowingIsWaitedFor: whatever goes wrong meanwhile, only the host's answer tells how large the disk is.
+func TestGrowingIsWaitedFor(t *testing.T) {
+	for name, failure := range map[string]*optest.Failure{"it has grown": nil, "it has not": {Problem: errTest}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			blank(w)
+			id := w.resizeVolume(w.volume(), 5)
+			w.Advance(id)
+			w.SetSilent(w.one, true)
+			w.Refuse = func(*state.Txn) *v1.Problem { w.Refuse = nil; return errTest }
+			w.Run(id)
+			require.Equal(t, v1.OperationUndoing, w.Status(id).State)
+			require.Equal(t, "waits until it is known how large the disk is", w.Status(id).Message)
+			w.one.FailTask = func(v1.TaskSpec) *optest.Failure { return failure }
+			w.SetSilent(w.one, false)
+			w.Run(id)
+			require.Equal(t, v1.OperationFailed, w.Status(id).State)
+			want := int64(5)
+			if failure != nil {
+				want = 2
+			}
+			require.Equal(t, want<<30, w.one.Volumes[w.volume().ID].Bytes)
+			require.Equal(t, want, w.volume().Spec.SizeGiB)
+			require.Equal(t, want, w.volume().Status.SizeGiB)
+			require.Equal(t, want, w.Store.Snapshot().ProjectUsage(w.project).StorageGiB)
+			require.Empty(t, w.Store.Snapshot().List(v1.KindTask))
+		})
+	}
+}
