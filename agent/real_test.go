@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -84,6 +85,11 @@ func TestRealMachine(t *testing.T) {
 	before, err := machines.Get(t.Context(), id)
 	require.NoError(t, err)
 	require.Positive(t, before.PID)
+
+	// The image is shared by many machines: it must not come to belong to the user that qemu runs as.
+	shared, err := os.Stat(filepath.Join(folder, "pool", "images", image.ID, "disk.qcow2"))
+	require.NoError(t, err)
+	require.Zero(t, shared.Sys().(*syscall.Stat_t).Uid, "libvirt has given the shared image to qemu")
 
 	// The console, through the agent's own port.
 	server := httptest.NewServer(h.agent.Handler())

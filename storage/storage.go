@@ -80,6 +80,9 @@ type Volume struct {
 type Disk struct {
 	Path   string `json:"path,omitempty"`   // a file on this host
 	Format string `json:"format,omitempty"` // the format of Path; recorded by us, never probed
+	// Backing is the file of the image that Path is a clone of, in the format qcow2; "" for a disk that stands alone. Many disks share it: it is
+	// only ever read, and its owner and mode must stay as they are.
+	Backing string `json:"backing,omitempty"`
 }
 
 // Contents lists everything of ours in the pool, for the search of orphans. Ids are sorted.

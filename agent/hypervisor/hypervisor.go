@@ -65,6 +65,7 @@ type Disk struct {
 	Serial   string // what the guest sees as the disk's serial number: last 20 characters of the volume's id
 	Path     string // absolute path of a file
 	Format   string // "raw" or "qcow2": recorded by the storage driver, never probed
+	Backing  string // absolute path of the qcow2 image that Path is a clone of, shared by many machines and only read; "" for none
 	ReadOnly bool
 	CDROM    bool // an ISO image (the cloud-init seed): read-only, never booted from
 	// Throttle, 0 means without a limit.

@@ -78,6 +78,14 @@ func validateDisks(disks []Disk) error {
 		if problem := pathProblem(disk.Path); problem != "" {
 			return invalid(field("Path"), problem)
 		}
+		if disk.Backing != "" {
+			if problem := pathProblem(disk.Backing); problem != "" {
+				return invalid(field("Backing"), problem)
+			}
+			if disk.Format == "raw" {
+				return invalid(field("Backing"), "goes with the format qcow2 alone")
+			}
+		}
 		if paths[disk.Path] {
 			return invalid(field("Path"), "is the path of another disk too; two writers would destroy it")
 		}

@@ -180,10 +180,15 @@ func (d *Driver) Open(ctx context.Context, id string) (storage.Disk, error) {
 	if err := errors.Join(ctx.Err(), storage.CheckID(id)); err != nil {
 		return storage.Disk{}, err
 	}
-	if _, err := readVolumeFacts(d.volumeDir(id)); err != nil {
+	facts, err := readVolumeFacts(d.volumeDir(id))
+	if err != nil {
 		return storage.Disk{}, volumeError(id, err)
 	}
-	return storage.Disk{Path: d.volumeDisk(id), Format: storage.FormatQCOW2}, nil
+	disk := storage.Disk{Path: d.volumeDisk(id), Format: storage.FormatQCOW2}
+	if facts.ImageID != "" {
+		disk.Backing = filepath.Join(d.imageDir(facts.ImageID), diskName)
+	}
+	return disk, nil
 }
 
 // lockVolume and lockImage put calls on one id in a row.

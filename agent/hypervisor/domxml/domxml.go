@@ -156,6 +156,9 @@ func disk(wanted hypervisor.Disk, index int) libvirtxml.DomainDisk {
 		Target: &libvirtxml.DomainDiskTarget{Dev: deviceName(index), Bus: "virtio"},
 		Serial: wanted.Serial,
 	}
+	if wanted.Format == "qcow2" {
+		built.BackingStore = backing(wanted.Backing)
+	}
 	if wanted.ReadOnly || wanted.CDROM {
 		built.ReadOnly = &libvirtxml.DomainDiskReadOnly{}
 	}
@@ -168,6 +171,22 @@ func disk(wanted hypervisor.Disk, index int) libvirtxml.DomainDisk {
 		}
 	}
 	return built
+}
+
+// backing says what a qcow2 file stands on, and where that ends: what is not said, libvirt reads out of the file. An image is shared, so libvirt must not give
+// it to the user that qemu runs as; everybody may read it.
+func backing(image string) *libvirtxml.DomainDiskBackingStore {
+	end := &libvirtxml.DomainDiskBackingStore{}
+	if image == "" {
+		return end
+	}
+	return &libvirtxml.DomainDiskBackingStore{
+		Format: &libvirtxml.DomainDiskFormat{Type: "qcow2"},
+		Source: &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{
+			File: image, SecLabel: []libvirtxml.DomainDeviceSecLabel{{Model: "dac", Relabel: "no"}},
+		}},
+		BackingStore: end,
+	}
 }
 
 func nic(wanted hypervisor.NIC) libvirtxml.DomainInterface {

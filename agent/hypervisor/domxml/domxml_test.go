@@ -39,7 +39,7 @@ func large() hypervisor.Machine {
 	machine.SerialLog = "/var/log/coloa/serial/01938f5e.log"
 	machine.Labels = map[string]string{"tier": "web", "owner": "Bộ Nội vụ"}
 	machine.Disks = []hypervisor.Disk{
-		{Serial: "01938f5e-0000-7000-8", Path: "/var/lib/coloa/volumes/vol-1.qcow2", Format: "qcow2", ReadIOPS: 500, WriteIOPS: 400, ReadBytesPerSec: 1 << 20, WriteBytesPerSec: 1 << 19},
+		{Serial: "01938f5e-0000-7000-8", Path: "/var/lib/coloa/volumes/vol-1.qcow2", Format: "qcow2", Backing: "/var/lib/coloa/images/img-1.qcow2", ReadIOPS: 500, WriteIOPS: 400, ReadBytesPerSec: 1 << 20, WriteBytesPerSec: 1 << 19},
 		{Path: "/var/lib/coloa/seeds/1.iso", Format: "raw", CDROM: true},
 		{Serial: "data", Path: "/var/lib/coloa/volumes/vol-2.raw", Format: "raw", ReadOnly: true},
 	}
@@ -53,7 +53,7 @@ func hostile() hypervisor.Machine {
 	machine := large()
 	machine.Title = attack
 	machine.Labels = map[string]string{attack: attack}
-	machine.Disks = []hypervisor.Disk{{Path: `/a/'/><hostdev mode="x"/>&amp;,file=/etc/shadow`, Format: "raw"}}
+	machine.Disks = []hypervisor.Disk{{Path: `/a/'/><hostdev mode="x"/>&amp;,file=/etc/shadow`, Format: "qcow2", Backing: `/b/'/><hostdev mode="y"/>`}}
 	machine.SerialLog = `/a/"><log file='/etc/passwd'/>`
 	return machine
 }

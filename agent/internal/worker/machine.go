@@ -50,6 +50,7 @@ func (w *Worker) machine(ctx context.Context, record ledger.Instance) (hyperviso
 			Serial:           disk.Volume[max(0, len(disk.Volume)-hypervisor.MaximumSerial):],
 			Path:             opened.Path,
 			Format:           opened.Format,
+			Backing:          opened.Backing,
 			ReadIOPS:         disk.Throttle.ReadIOPS,
 			WriteIOPS:        disk.Throttle.WriteIOPS,
 			ReadBytesPerSec:  disk.Throttle.ReadMiBps << 20,
