@@ -3,6 +3,7 @@ package ctl
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -45,8 +46,14 @@ func newServerTexts(language string) *serverTexts {
 		var names []string
 		last := 0
 		for _, at := range place.FindAllStringIndex(source, -1) {
-			expression.WriteString(regexp.QuoteMeta(source[last:at[0]]) + "(.+?)")
-			names = append(names, source[at[0]:at[1]])
+			name := source[at[0]:at[1]]
+			expression.WriteString(regexp.QuoteMeta(source[last:at[0]]))
+			if slices.Contains(numeric, name) {
+				expression.WriteString("([-0-9.]+)")
+			} else {
+				expression.WriteString("(.*?)")
+			}
+			names = append(names, name)
 			last = at[1]
 		}
 		expression.WriteString(regexp.QuoteMeta(source[last:]))
@@ -57,6 +64,9 @@ func newServerTexts(language string) *serverTexts {
 
 // translated are the places whose value is a word of ours; names and numbers stay as they are.
 var translated = map[string]bool{"{kind}": true, "{other}": true, "{reason}": true, "{resource}": true, "{verb}": true, "{cause}": true}
+
+// numeric are the places of numbers.
+var numeric = []string{"{n}", "{m}", "{low}", "{high}"}
 
 // fieldInFront is the path of a field before what is wrong with it.
 var fieldInFront = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9.-]*): (?s:(.+))$`)

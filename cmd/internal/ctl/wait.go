@@ -14,7 +14,8 @@ import (
 	v1 "github.com/coloa-cloud/coloa/api/v1"
 )
 
-const retryFor = 10 * time.Second
+// retryFor rides out an election; somebody who mistyped an endpoint waits no longer.
+const retryFor = 6 * time.Second
 
 // waitFlags adds --no-wait to a command that starts operations.
 func (a *app) waitFlags(command *cobra.Command) {
