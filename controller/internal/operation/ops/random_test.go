@@ -16,7 +16,7 @@ import (
 
 // TestMain makes the property shorter by default; -rapid.checks makes it longer.
 func TestMain(m *testing.M) {
-	if err := flag.Set("rapid.checks", "150"); err != nil {
+	if err := flag.Set("rapid.checks", "80"); err != nil {
 		panic(err)
 	}
 	flag.Parse()
