@@ -87,8 +87,10 @@ func (a *app) write(text string) error {
 // notice tells people something that is no data.
 func (a *app) notice(line string) {
 	if a.screen.errs && a.forPeople() {
-		// The step line may stand there.
-		fmt.Fprint(a.errs, "\r\x1b[K"+line+"\n")
+		if a.env("TERM") != "dumb" {
+			line = "\r\x1b[K" + line // the step line may stand there
+		}
+		fmt.Fprintln(a.errs, line)
 	}
 }
 
