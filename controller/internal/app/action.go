@@ -5,6 +5,7 @@ import (
 
 	"github.com/coloa-cloud/coloa/api/httpapi"
 	v1 "github.com/coloa-cloud/coloa/api/v1"
+	"github.com/coloa-cloud/coloa/controller/internal/operation"
 	"github.com/coloa-cloud/coloa/controller/internal/operation/ops"
 )
 
@@ -21,12 +22,12 @@ func (a *App) Act(ctx context.Context, caller httpapi.Caller, ref httpapi.Ref, a
 			replay = &answer
 			return existing.Operation, err
 		}
-		operation, err := r.act(old, action, args)
+		begun, err := r.act(old, action, args)
 		if err == nil && receipt != nil && !r.txn.Empty() {
-			receipt.Object, receipt.Operation = v1.LinkTo(old), operation
+			receipt.Object, receipt.Operation = v1.LinkTo(old), begun
 			r.txn.Create(receipt, "")
 		}
-		return operation, err
+		return begun, err
 	})
 	if err == nil && replay != nil {
 		return *replay, nil
@@ -53,7 +54,7 @@ func (r *request) act(old v1.Object, action string, args any) (string, error) {
 			return r.restoreSnapshot(o.Clone())
 		}
 	case *v1.Operation:
-		return r.steerOperation(o.Clone(), action)
+		return o.ID, operation.Steer(definitions[o.Spec.Type], r.state, r.txn, o, action)
 	}
 	return "", notFound(old.ObjectKind(), action)
 }
@@ -72,49 +73,4 @@ func argsOf[T any](args any) T {
 	return zero
 }
 
-// steerOperation cancels, retries or abandons.
-func (r *request) steerOperation(operation *v1.Operation, action string) (string, error) {
-	status := &operation.Status
-	wrong := func(next string) (string, error) {
-		return "", v1.NewProblem(v1.CodeWrongState, "the operation is %s", status.State).WithNext("%s", next)
-	}
-	switch action {
-	case "cancel":
-		if status.State.Finished() || status.CancelRequested {
-			return operation.ID, nil
-		}
-		if forwardOnly(operation.Spec.Type) {
-			return "", v1.NewProblem(v1.CodeWrongState, "a %s cannot be cancelled once it has begun", operation.Spec.Type).WithNext("Wait until it is finished.")
-		}
-		if status.State != v1.OperationRunning {
-			return wrong("Wait until it is finished, retry it, or abandon it.")
-		}
-		status.CancelRequested = true
-	case "retry":
-		if status.State != v1.OperationNeedsAttention {
-			return wrong("Only an operation that needs attention is tried again.")
-		}
-		status.State, status.Message = v1.OperationUndoing, ""
-		if forwardOnly(operation.Spec.Type) {
-			status.State, status.Error = v1.OperationRunning, nil
-		}
-	case "abandon":
-		if status.State != v1.OperationNeedsAttention {
-			return wrong("Only an operation that needs attention can be abandoned.")
-		}
-		status.State = v1.OperationAbandoned
-		at := r.txn.Time
-		status.FinishedAt = &at
-		for _, task := range r.state.TasksOf(operation.ID) {
-			r.txn.Delete(task, "")
-		}
-	default:
-		return "", notFound(v1.KindOperation, action)
-	}
-	r.txn.Update(operation, action+" asked for")
-	return operation.ID, nil
-}
-
 var definitions = ops.Definitions()
-
-func forwardOnly(operationType v1.OperationType) bool { return definitions[operationType].Forward }

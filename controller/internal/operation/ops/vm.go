@@ -71,23 +71,32 @@ func forgetVM(c operation.Context, direction, note string) operation.Verdict {
 	return task(c, direction, root.Status.Host, v1.TaskVMForget, v1.VMArgs{VM: vm.ID}, "clears away what is left", func(txn *state.Txn, _ json.RawMessage) { remove(txn) })
 }
 
+// StartArgs of vm.start.
+type StartArgs struct {
+	Was v1.Power `json:"was"` // what was wanted before: it is wanted again when the start fails
+}
+
 // AddVMStart begins a new incarnation of a VM, already placed.
 func AddVMStart(s *state.Snapshot, txn *state.Txn, id string, vm *v1.VM, root *v1.Volume, instance *v1.Instance, actor string) {
+	was := v1.PowerRunning
+	if stored := s.VM(vm.ID); stored != nil && !stored.RunningWanted() {
+		was = v1.PowerStopped
+	}
 	vm.Spec.Power, vm.Status.Operation = v1.PowerRunning, id
 	addInstance(s, txn, vm, instance)
 	txn.Unchanged(root) // nothing may have begun on the disk meanwhile
 	txn.Update(vm, "start asked for")
-	txn.Create(operation.New(id, v1.OpVMStart, vm, actor, nil, "power", "start"), "")
+	txn.Create(operation.New(id, v1.OpVMStart, vm, actor, StartArgs{Was: was}, "power", "start"), "")
 }
 
 func vmStart() operation.Definition {
 	return operation.Definition{Type: v1.OpVMStart, Steps: []operation.Step{
-		// When it does not start, it is not wanted running any more: otherwise it would be tried for ever. The Instance is there from the beginning, even when the next step has not begun.
+		// When it does not start, it is wanted again what was wanted before. A machine that was wanted running stays so: the restart loop tries again, more and more slowly. The Instance is there from the beginning, even when the next step has not begun.
 		{Name: "power", Undo: func(c operation.Context) operation.Verdict {
 			if stopping := stop(c, 0); stopping.Outcome != operation.Done {
 				return stopping
 			}
-			return wantPower(c, v1.PowerStopped, "could not be started")
+			return wantPower(c, operation.Args[StartArgs](c.Operation).Was, "could not be started")
 		}},
 		startStep(),
 	}}
