@@ -11,6 +11,8 @@ GOFLAGS_BUILD := -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VER
 BIN ?= bin
 # The agent loads libvirt's library when it runs; it needs cgo, and no headers.
 TAGS := libvirt_dlopen
+# With Go's own resolver only the agent has any C in it: the others come out static as without cgo, and what all of them share is compiled once.
+BUILD := CGO_ENABLED=1 go build $(GOFLAGS_BUILD) -tags $(TAGS),netgo,osusergo -o $(BIN)/
 TOOLS := build/tools
 GOLANGCI := $(TOOLS)/golangci-lint
 GOLANGCI_VERSION := v2.15.0
@@ -33,8 +35,11 @@ down: ## remove everything that `make up` has made, and nothing else (as root)
 
 .PHONY: build
 build: ## build bin/coloa, bin/coloa-controller and bin/coloa-agent
-	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o $(BIN)/ ./cmd/coloa ./cmd/coloa-controller
-	CGO_ENABLED=1 go build $(GOFLAGS_BUILD) -tags $(TAGS) -o $(BIN)/ ./cmd/coloa-agent
+	$(BUILD) ./cmd/coloa ./cmd/coloa-controller ./cmd/coloa-agent
+
+.PHONY: build-static
+build-static: # the programs that need no C compiler
+	$(BUILD) ./cmd/coloa ./cmd/coloa-controller
 
 .PHONY: images
 images: ## build the guest images tiny and debian-12 into build/images (as root)

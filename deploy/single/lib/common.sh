@@ -67,8 +67,8 @@ as_caller() {
 # The command line, undisturbed by what the caller has set up for other clouds.
 coloa() { as_caller env -u COLOA_ENDPOINT -u COLOA_TOKEN -u COLOA_CACERT -u COLOA_PROJECT -u COLOA_CONTEXT "$cli" "$@"; }
 
-# ours ARGUMENTS...: the command line in this cloud's context.
-ours() { coloa --context "$context" "$@"; }
+# ours ARGUMENTS...: the command line in this cloud's context. A question is answered at once or never; what takes longer says so itself (a second --timeout).
+ours() { coloa --context "$context" --timeout 30s "$@"; }
 
 # setting FILE KEY: a value of one of our flat configuration files.
 setting() {

@@ -60,17 +60,20 @@ forget_the_dead() {
 	done
 }
 
+# A libvirt that is stuck (a guest on a dead disk) must not hang us.
+virsh_system() { timeout 60 virsh -q -c qemu:///system "$@"; }
+
 # domains_of CLUSTER: UUIDs of the domains that a cloud has made on this machine, by what our agent wrote into them.
 domains_of() {
 	local uuid text
-	for uuid in $(virsh -q -c qemu:///system list --all --uuid); do
-		text=$(virsh -q -c qemu:///system metadata "$uuid" --uri https://coloa.cloud/libvirt/machine/1 2>/dev/null) || continue
+	for uuid in $(virsh_system list --all --uuid); do
+		text=$(virsh_system metadata "$uuid" --uri https://coloa.cloud/libvirt/machine/1 2>/dev/null) || continue
 		if [[ $text == *"<cluster>$1</cluster>"* ]]; then printf '%s\n' "$uuid"; fi
 	done
 }
 
 # remove_domain UUID: ends a guest and forgets it.
 remove_domain() {
-	virsh -q -c qemu:///system destroy "$1" >/dev/null 2>&1 || true # it may not run
-	virsh -q -c qemu:///system undefine "$1" --managed-save --nvram >/dev/null
+	virsh_system destroy "$1" >/dev/null 2>&1 || true # it may not run
+	virsh_system undefine "$1" --managed-save --nvram >/dev/null
 }

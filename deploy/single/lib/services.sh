@@ -23,7 +23,9 @@ running() {
 start_service() {
 	running "$1" && return 0
 	if by_systemd; then
-		systemctl enable --quiet --now "coloa-$1.service"
+		# Not awaited here: the agent is ready only when libvirt answers, which may be never. Whoever needs a service waits for what it does.
+		systemctl enable --quiet "coloa-$1.service"
+		systemctl start --no-block "coloa-$1.service"
 		return 0
 	fi
 	install -d -m 0750 -- "$log_dir"
