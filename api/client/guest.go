@@ -85,6 +85,7 @@ func (c *Client) Console(ctx context.Context, ref Ref) (net.Conn, error) {
 func consoleProblem(response *http.Response) *v1.Problem {
 	var body []byte
 	if response.Body != nil {
+		defer response.Body.Close()
 		body, _ = io.ReadAll(io.LimitReader(response.Body, maxProblemBytes))
 	}
 	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))

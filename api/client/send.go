@@ -144,7 +144,7 @@ func (c *Client) attempt(ctx context.Context, endpoint *url.URL, call call) (*an
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		if context.Cause(ctx) == errTooSlow {
+		if errors.Is(context.Cause(ctx), errTooSlow) {
 			err = errTooSlow
 		}
 		done()

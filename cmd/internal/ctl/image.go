@@ -77,7 +77,7 @@ func (a *app) imageCreate(n noun[v1.Image, *v1.Image], setup func(*specFlags)) *
 			if err != nil {
 				return false, err
 			}
-			return true, a.upload(ctx, n, c, made.Object.ID, draft.Name, file, size, path)
+			return true, a.upload(ctx, n, made.Object.ID, draft.Name, file, size, path)
 		},
 	})
 }
@@ -95,11 +95,7 @@ func (a *app) imageUpload(n noun[v1.Image, *v1.Image]) *cobra.Command {
 			return err
 		}
 		defer file.Close()
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		return a.upload(ctx, n, c, args[0], args[0], file, size, path)
+		return a.upload(ctx, n, args[0], args[0], file, size, path)
 	}})
 	command.Flags().StringVar(&path, "file", "", a.T("flag.image.file"))
 	_ = command.RegisterFlagCompletionFunc("file", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))
@@ -107,7 +103,7 @@ func (a *app) imageUpload(n noun[v1.Image, *v1.Image]) *cobra.Command {
 	return command
 }
 
-func (a *app) upload(ctx context.Context, n noun[v1.Image, *v1.Image], c *client.Client, ref, name string, file *os.File, size int64, path string) error {
+func (a *app) upload(ctx context.Context, n noun[v1.Image, *v1.Image], ref, name string, file *os.File, size int64, path string) error {
 	again := false
 	err := n.one(ctx, ref, func(ctx context.Context, c *client.Client, ref string) (client.Result[v1.Image], error) {
 		line := a.startLine()
