@@ -41,7 +41,7 @@ type noun struct {
 
 // nouns is the table of the kinds that can be changed through the API. To add a noun, write its file and add its line.
 var nouns = map[v1.Kind]noun{
-	v1.KindProject:        {createProject, replaceProject, removePlain},
+	v1.KindProject:        {createProject, replaceProject, removeProject},
 	v1.KindUser:           {createUser, replaceUser, removeUser},
 	v1.KindToken:          {nil, nil, removePlain},
 	v1.KindFlavor:         {createFlavor, replaceFlavor, removePlain},

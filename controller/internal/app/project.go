@@ -72,3 +72,11 @@ func replaceProject(r *request, old v1.Object) (string, error) {
 	r.txn.Update(project, "")
 	return "", nil
 }
+
+// removeProject deletes an empty project. Whoever may not make one may not remove one: its quota was given by the platform.
+func removeProject(r *request, old v1.Object) (string, error) {
+	if !auth.Admin(r.caller.User) {
+		return "", denied("delete", old)
+	}
+	return removePlain(r, old)
+}
