@@ -51,16 +51,19 @@ stop_service() {
 	rm -f -- "$(pid_file "$1")"
 }
 
-# install_programs: puts the programs (and units) in their place. Prints the services whose program has changed.
+# install_programs: puts the programs (and units) in their place. Prints the services whose program or unit has changed.
 install_programs() {
-	local service
+	local service new
 	install -d -m 0755 -- "$programs_dir"
 	replace "$repository/deploy/single/supervise" "$programs_dir/supervise" || true
 	for service in "${services[@]}"; do
-		if replace "$built_dir/coloa-$service" "$programs_dir/coloa-$service"; then printf '%s\n' "$service"; fi
+		new=false
+		if replace "$built_dir/coloa-$service" "$programs_dir/coloa-$service"; then new=true; fi
 		if by_systemd && replace "$repository/deploy/single/systemd/coloa-$service.service" "$unit_dir/coloa-$service.service" 0644; then
 			systemctl daemon-reload
+			new=true
 		fi
+		if $new; then printf '%s\n' "$service"; fi
 	done
 }
 
