@@ -72,8 +72,12 @@ domains_of() {
 	done
 }
 
-# remove_domain UUID: ends a guest and forgets it.
+# remove_domain UUID: ends a guest and forgets it, with what libvirt has logged of it.
 remove_domain() {
+	local name log
+	name=$(virsh_system domname "$1" | head -n 1)
 	virsh_system destroy "$1" >/dev/null 2>&1 || true # it may not run
 	virsh_system undefine "$1" --managed-save --nvram >/dev/null
+	[[ $name =~ ^coloa-[0-9a-f-]+$ ]] || return 0
+	for log in "/var/log/libvirt/qemu/$name.log"{,.0,.1,.2}; do rm -f -- "$log"; done
 }
