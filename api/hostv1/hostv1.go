@@ -37,7 +37,7 @@ const (
 const (
 	MaxBody        = 4 << 20
 	MaxReports     = 500
-	MaxAssignments = 64 << 20 // a host's complete set
+	MaxAssignments = 256 << 20 // a host's complete set: more than 64 KiB of user-data for each machine that fits on a host
 )
 
 // RegisterRequest begins a new epoch of the host.

@@ -20,6 +20,7 @@ type TokenSpec struct {
 // TokenStatus is what is known of a token.
 type TokenStatus struct {
 	UserID string `json:"userId" doc:"Id of the user it acts as"`
+	Login  bool   `json:"login,omitempty" doc:"It was made by a login"`
 }
 
 func (*Token) ObjectKind() Kind { return KindToken }

@@ -42,7 +42,7 @@ func vmPhase(vm *VM, related Related) (VMPhase, string) {
 		return VMStopped, message
 	}
 	if instance.Live() && related.Host != nil && related.Host.Status.Phase == HostSilent {
-		return VMUnknown, "its host " + related.Host.Name + " does not answer; the machine may well run"
+		return VMUnknown, "its host does not answer; the machine may well run"
 	}
 	if instance.Fence != nil { // whatever its host saw last
 		return VMStopped, "its host was fenced"

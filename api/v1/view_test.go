@@ -55,7 +55,7 @@ var phaseRules = []phaseRule{
 	{"it was never started", func(c combination) bool { return c.observed == "" }, VMStopped, "*"},
 	{"it may run on a host that does not answer", func(c combination) bool {
 		return c.observed != InstanceStopped && !c.fenced && c.host == HostSilent
-	}, VMUnknown, "its host h1 does not answer; the machine may well run"},
+	}, VMUnknown, "its host does not answer; the machine may well run"},
 	{"its instance was fenced", func(c combination) bool { return c.fenced }, VMStopped, "its host was fenced"},
 	{"it is paused", func(c combination) bool { return c.observed == InstancePaused }, VMPaused, "seen"},
 	{"it is to stop", func(c combination) bool {

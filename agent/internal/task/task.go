@@ -25,6 +25,8 @@ import (
 const (
 	// atOnce bounds the tasks that work on storage, and, apart from them, those that work on machines: a reboot does not wait for imports.
 	atOnce = 4
+	// importsAtOnce bounds the imports of images, which may take hours and use a whole processor.
+	importsAtOnce = 2
 	// attempts is how often a task may fail for reasons that nobody can name before it counts as Failed.
 	attempts = 4
 	// patience is how long the hypervisor or the keeper of an image may be away before a task that needs it counts as Failed.
@@ -56,6 +58,7 @@ type Runner struct {
 	kick    chan struct{}
 	storage chan struct{} // one token for each task at work on storage
 	machine chan struct{} // one token for each task at work on machines
+	imports chan struct{} // one token for each image that is being checked and converted
 	images  keyedLocks
 }
 
@@ -70,6 +73,7 @@ func New(options Options) *Runner {
 		kick:    make(chan struct{}, 1),
 		storage: make(chan struct{}, atOnce),
 		machine: make(chan struct{}, atOnce),
+		imports: make(chan struct{}, importsAtOnce),
 	}
 }
 
@@ -168,21 +172,25 @@ func objectOf(task hostv1.Task) string {
 // carryOut repeats the task until it has an outcome that is in the ledger.
 func (r *Runner) carryOut(ctx context.Context, task hostv1.Task) {
 	slots := r.storage
-	if strings.HasPrefix(string(task.Spec.Type), "vm.") {
+	switch {
+	case strings.HasPrefix(string(task.Spec.Type), "vm."):
 		slots = r.machine
-	}
-	select {
-	case slots <- struct{}{}:
-		defer func() { <-slots }()
-	case <-ctx.Done():
-		return
+	case task.Spec.Type == v1.TaskImageImport:
+		slots = r.imports // they may take hours
 	}
 	log := r.log.With("task", task.ID, "type", task.Spec.Type)
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = firstWait, mostWait
 	began, failures := time.Now(), 0
 	for {
+		// A place is held for an attempt, not for the waiting between them: tasks that cannot go on must not keep others from the storage.
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
 		output, err := r.attempt(ctx, task)
+		<-slots
 		if ctx.Err() != nil {
 			return
 		}

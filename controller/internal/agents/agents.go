@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -53,7 +54,9 @@ func (c *Client) Dial(ctx context.Context, host *v1.Host, path string) (io.ReadW
 }
 
 func unreachable(host *v1.Host, err error) *v1.Problem {
-	return v1.NewProblem(v1.CodeUnavailable, "the agent of the host %s cannot be reached: %v", host.Name, err).WithNext("Try again later.")
+	// Tenants read this: which host it is, and where, is for the log.
+	slog.Warn("an agent cannot be reached", "host", host.Name, "error", err)
+	return v1.NewProblem(v1.CodeUnavailable, "the machine's host cannot be reached").WithNext("Try again later.")
 }
 
 func problemOf(answer *http.Response) error {

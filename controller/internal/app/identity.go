@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -43,15 +44,16 @@ func tokenOf(s *state.Snapshot, secret string, now time.Time) (*v1.Token, *v1.Us
 	if len(secret) < 20 || len(secret) > 256 {
 		return nil, nil
 	}
-	for _, object := range s.By(v1.KindToken, "hash", auth.HashSecret(secret)) {
-		token := object.(*v1.Token)
-		user := s.User(token.Status.UserID)
-		if user == nil || user.Spec.Disabled || token.Expired(now) {
-			return nil, nil
-		}
-		return token, user
+	found := s.By(v1.KindToken, "hash", auth.HashSecret(secret))
+	if len(found) == 0 {
+		return nil, nil
 	}
-	return nil, nil
+	token := found[0].(*v1.Token)
+	user := s.User(token.Status.UserID)
+	if user == nil || user.Spec.Disabled || token.Expired(now) {
+		return nil, nil
+	}
+	return token, user
 }
 
 // Login implements httpapi.Identities. The answer and its time are the same for an unknown user and for a wrong password.
@@ -65,7 +67,7 @@ func (a *App) Login(ctx context.Context, request v1.LoginRequest) (v1.LoginRespo
 	case request.Token != "" && request.User == "" && request.Password == "":
 	case request.Token == "" && request.User != "":
 		if err := a.checkPassword(ctx, request.User, request.Password); err != nil {
-			if err == errWrongPassword {
+			if errors.Is(err, errWrongPassword) {
 				return v1.LoginResponse{}, refused
 			}
 			return v1.LoginResponse{}, err
@@ -85,7 +87,10 @@ func (a *App) Login(ctx context.Context, request v1.LoginRequest) (v1.LoginRespo
 			return refused
 		}
 		txn.Actor = user.Name
-		txn.Create(newToken(id, "login-"+v1.Short(id), user, secret, v1.TokenSpec{ExpiresAt: &expires}), "logged in")
+		token := newToken(id, "login-"+v1.Short(id), user, secret, v1.TokenSpec{ExpiresAt: &expires})
+		token.Status.Login = true
+		txn.Create(token, "logged in")
+		forgetOldestLogin(s, txn, user.ID)
 		return nil
 	})
 	if err != nil {
@@ -94,16 +99,33 @@ func (a *App) Login(ctx context.Context, request v1.LoginRequest) (v1.LoginRespo
 	return v1.LoginResponse{Secret: secret, ExpiresAt: expires, User: v1.LinkTo(user)}, nil
 }
 
+// maxLogins is how many logins of one user are kept.
+const maxLogins = 100
+
+func forgetOldestLogin(s *state.Snapshot, txn *state.Txn, user string) {
+	logins := 0
+	var oldest *v1.Token
+	for _, object := range s.By(v1.KindToken, "user", user) {
+		if token := object.(*v1.Token); token.Status.Login {
+			logins++
+			if oldest == nil {
+				oldest = token // they are ordered by age
+			}
+		}
+	}
+	if logins >= maxLogins {
+		txn.Delete(oldest, "too many logins")
+	}
+}
+
 var errWrongPassword = v1.NewProblem(v1.CodeUnauthenticated, "wrong password")
 
 func (a *App) checkPassword(ctx context.Context, name, password string) error {
-	a.cache.once.Do(func() { a.cache.slots = make(chan struct{}, 2) })
-	select {
-	case a.cache.slots <- struct{}{}:
-		defer func() { <-a.cache.slots }()
-	case <-ctx.Done():
-		return v1.NewProblem(v1.CodeUnavailable, "too many people log in at the moment").WithNext("Try again shortly.")
+	free, err := a.hashingPlace(ctx)
+	if err != nil {
+		return err
 	}
+	defer free()
 	hash := ""
 	user := userByRef(a.Store.Snapshot(), name)
 	if user != nil {
@@ -114,6 +136,25 @@ func (a *App) checkPassword(ctx context.Context, name, password string) error {
 		return errWrongPassword
 	}
 	return nil
+}
+
+// hashingPlace waits for a place to hash a password in; free gives it back.
+func (a *App) hashingPlace(ctx context.Context) (free func(), err error) {
+	a.cache.once.Do(func() { a.cache.slots = make(chan struct{}, 2) })
+	select {
+	case a.cache.slots <- struct{}{}:
+		return func() { <-a.cache.slots }, nil
+	case <-ctx.Done():
+		return nil, v1.NewProblem(v1.CodeUnavailable, "too many people log in at the moment").WithNext("Try again shortly.")
+	}
+}
+
+// firstPasswordWithin is how long after a login a user may choose a first password.
+const firstPasswordWithin = 15 * time.Minute
+
+// mayChooseFirst: a token that was made long ago, or by another token, must not become a password, which never ends. An administrator could make another account anyway.
+func mayChooseFirst(caller httpapi.Caller, now time.Time) bool {
+	return auth.Admin(caller.User) || caller.Token.Status.Login && now.Sub(caller.Token.CreatedAt) < firstPasswordWithin
 }
 
 func newToken(id, name string, user *v1.User, secret string, spec v1.TokenSpec) *v1.Token {
@@ -158,20 +199,37 @@ func (a *App) SetPassword(ctx context.Context, caller httpapi.Caller, name strin
 	if err := v1.CheckPassword(request.Password); err != nil {
 		return err
 	}
-	// Somebody with a stolen token must not be able to take the account over; a first password needs no old one.
+	if user.ID == caller.User.ID && user.Secret.PasswordHash == "" && !mayChooseFirst(caller, time.Now()) {
+		return v1.NewProblem(v1.CodeDenied, "a first password is chosen right after a login, or given by an administrator").WithNext("Log in again, or ask a platform administrator.")
+	}
+	// Somebody with a stolen token must not be able to take the account over.
 	if user.ID == caller.User.ID && user.Secret.PasswordHash != "" {
 		if err := a.checkPassword(ctx, user.Name, request.Old); err != nil {
-			if err == errWrongPassword {
+			if errors.Is(err, errWrongPassword) {
 				return v1.NewProblem(v1.CodeDenied, "old: the present password is not right").WithField("old")
 			}
 			return err
 		}
 	}
+	free, err := a.hashingPlace(ctx)
+	if err != nil {
+		return err
+	}
 	hash := auth.HashPassword(request.Password)
+	free()
 	return a.change(ctx, actorOf(caller), func(s *state.Snapshot, txn *state.Txn) error {
 		found := s.User(user.ID)
 		if found == nil {
 			return notFound(v1.KindUser, name)
+		}
+		if found.Secret != user.Secret {
+			return v1.NewProblem(v1.CodeConflict, "the password was changed by somebody else in the meantime").WithNext("Log in again.")
+		}
+		// Whoever changes a password wants others out.
+		for _, object := range s.By(v1.KindToken, "user", user.ID) {
+			if token := object.(*v1.Token); token.Status.Login && token.ID != caller.Token.ID {
+				txn.Delete(token, "the password was changed")
+			}
 		}
 		changed := found.Clone()
 		changed.Secret.PasswordHash = hash

@@ -117,8 +117,11 @@ func (a *App) Create(ctx context.Context, caller httpapi.Caller, kind v1.Kind, d
 		made, result.Operation = object, operation
 		return nil
 	})
-	if err != nil || made == nil {
-		return result, err
+	if err != nil {
+		return httpapi.Result{}, err // whoever stopped waiting must not look: the decision may still be under way
+	}
+	if made == nil {
+		return result, nil
 	}
 	s := a.Store.Snapshot()
 	if stored := s.Get(kind, id); stored != nil {

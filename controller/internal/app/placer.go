@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +38,7 @@ type Board struct {
 type placed struct {
 	position int
 	want     v1.Usage
+	group    string
 }
 
 // Place chooses a host and gives it out for the rest of the batch.
@@ -52,7 +55,7 @@ func (b *Board) Place(request scheduler.Request, group string) (*v1.Host, v1.Pla
 	}
 	candidate := &b.candidates[position]
 	candidate.Used = candidate.Used.Plus(request.Want)
-	b.taken = append(b.taken, placed{position, request.Want})
+	b.taken = append(b.taken, placed{position, request.Want, group})
 	if group != "" {
 		if b.peers[group] == nil {
 			b.peers[group] = map[string]int{}
@@ -65,7 +68,11 @@ func (b *Board) Place(request scheduler.Request, group string) (*v1.Host, v1.Pla
 // giveBack forgets what the last decision took, since it came to nothing.
 func (b *Board) giveBack() {
 	for _, p := range b.taken {
-		b.candidates[p.position].Used = b.candidates[p.position].Used.Minus(p.want)
+		candidate := &b.candidates[p.position]
+		candidate.Used = candidate.Used.Minus(p.want)
+		if p.group != "" {
+			b.peers[p.group][candidate.Host.ID]--
+		}
 	}
 }
 
@@ -165,6 +172,17 @@ func (p *Placer) refuse() {
 	}
 }
 
+// decideSafely turns a panic into an error: one request that meets a mistake of ours must not end the controller, and then, sent again, the next one.
+func decideSafely(request *placing, s *state.Snapshot, board *Board, txn *state.Txn) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			slog.Error("a decision panicked", "cause", cause, "stack", string(debug.Stack()))
+			err = v1.NewProblem(v1.CodeInternal, "the controller met a mistake of its own; nothing was done").WithNext("Ask the operators to look into the controller's log.")
+		}
+	}()
+	return request.decide(s, board, txn)
+}
+
 func (p *Placer) place(batch []*placing) {
 	snapshot := p.Store.Snapshot()
 	board := newBoard(snapshot)
@@ -175,7 +193,7 @@ func (p *Placer) place(batch []*placing) {
 		}
 		board.taken = board.taken[:0]
 		txn := state.NewTxn(time.Now(), request.actor)
-		if err := request.decide(snapshot, board, txn); err != nil {
+		if err := decideSafely(request, snapshot, board, txn); err != nil {
 			board.giveBack()
 			request.done <- err
 			continue

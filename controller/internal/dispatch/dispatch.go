@@ -242,9 +242,14 @@ func AssignmentsOf(s *state.Snapshot, cluster, host string) hostv1.Assignments {
 		set.Epoch = known.Status.Epoch
 	}
 	for _, instance := range s.InstancesOn(host) {
-		set.Instances = append(set.Instances, hostv1.Assignment{
+		assignment := hostv1.Assignment{
 			ID: instance.ID, Project: instance.Project, Spec: instance.Spec, Desired: instance.Desired, Reported: instance.Observed.Seq, Over: !instance.Live(),
-		})
+		}
+		if assignment.Over {
+			// It never runs again: without what its guest was told (64 KiB of user-data each), the machines that are stopped cannot fill a host's set.
+			assignment.Spec.Seed, assignment.Spec.Labels = v1.Seed{}, nil
+		}
+		set.Instances = append(set.Instances, assignment)
 	}
 	for _, task := range s.TasksOn(host) {
 		if task.Status.State == v1.TaskPending {
@@ -288,5 +293,7 @@ func decode(w http.ResponseWriter, r *http.Request, into any) bool {
 
 func answer(w http.ResponseWriter, value any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(value) // the host has gone
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false) // nobody puts this into a page, and it would make user-data six times as long
+	_ = encoder.Encode(value)    // the host has gone
 }

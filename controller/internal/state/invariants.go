@@ -12,6 +12,8 @@ var invariants = []func(*Snapshot, []Change) error{
 	namesAreUnique,
 	referencesExist,
 	nothingHeldIsDeleted,
+	whatIsHeldStaysWhole,
+	liveInstancesStay,
 	projectsExistAndAreEmpty,
 	hostsAreNotOverfull,
 	quotasHold,
@@ -90,6 +92,30 @@ func nothingHeldIsDeleted(s *Snapshot, changes []Change) error {
 			if holders := s.listBy(reference.From, reference.Name, change.ID); len(holders) > 0 {
 				return inUse(change.Old, reference.From, holders)
 			}
+		}
+	}
+	return nil
+}
+
+// whatIsHeldStaysWhole refuses to begin the deletion of an image that something was cloned from in the same moment.
+func whatIsHeldStaysWhole(s *Snapshot, changes []Change) error {
+	for _, change := range changes {
+		image, ok := change.New.(*v1.Image)
+		if !ok || !image.Deleting() || change.Old == nil || change.Old.ObjectMeta().Deleting() {
+			continue
+		}
+		if holders := s.listBy(v1.KindVolume, "image", image.ID); len(holders) > 0 {
+			return inUse(image, v1.KindVolume, holders)
+		}
+	}
+	return nil
+}
+
+// liveInstancesStay refuses to forget an Instance that may run: only one that was seen stopped, or was fenced, or was never given to be run.
+func liveInstancesStay(_ *Snapshot, changes []Change) error {
+	for _, change := range changes {
+		if instance, ok := change.Old.(*v1.Instance); ok && change.New == nil && instance.Live() {
+			return v1.NewProblem(v1.CodeConflict, "the instance %s may still run", instance.ID).WithNext("Stop it first.")
 		}
 	}
 	return nil

@@ -93,7 +93,7 @@ func imageDelete() operation.Definition {
 			waits := false
 			var changes []func(*state.Txn)
 			for _, host := range c.State.Hosts() {
-				// Hosts that are silent keep a copy that nobody can use; their inventory shows it as an orphan.
+				// Hosts that are silent keep a copy that nobody can use; until orphans are looked for, an operator removes it.
 				if host.Status.Phase == v1.HostSilent {
 					continue
 				}

@@ -79,6 +79,11 @@ func run(c operation.Context, instance *v1.Instance) operation.Verdict {
 	case v1.InstanceRunning, v1.InstancePaused:
 		return operation.Finish(nil)
 	case v1.InstanceStopped:
+		if hasRun(instance.Observed.Reason) {
+			// It ran, and its end was reported before anybody heard of its beginning (the controllers were away). What it wrote must not be undone; whether it
+			// runs again is the restart loop's business.
+			return operation.Finish(nil)
+		}
 		detail := instance.Observed.Message
 		if detail == "" {
 			detail = "the machine stopped as soon as it was started (" + string(instance.Observed.Reason) + ")"
@@ -97,6 +102,11 @@ func run(c operation.Context, instance *v1.Instance) operation.Verdict {
 		})
 	}
 	return operation.Waiting(message, nil)
+}
+
+// hasRun says whether an Instance that ended for this reason may have run, and so have written to its disks.
+func hasRun(reason v1.StopReason) bool {
+	return reason != v1.StoppedNoStart && reason != v1.StoppedRequested
 }
 
 // stop wants the VM's Instance stopped: it asks the guest, and forces it after grace (0: at once).

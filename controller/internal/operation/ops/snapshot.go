@@ -69,7 +69,10 @@ func snapshotCreate() operation.Definition {
 func AddSnapshotRestore(txn *state.Txn, id string, snapshot *v1.Snapshot, volume *v1.Volume, actor string) {
 	snapshot.Status.Operation = id
 	txn.Update(snapshot, "restore asked for")
-	lockVolume(txn, volume, id)
+	// The volume gets the snapshot's size; should that be larger, it is charged, or refused, before anything is overwritten.
+	charged := volume.Clone()
+	charged.Spec.SizeGiB = max(volume.Spec.SizeGiB, snapshot.Status.SizeGiB)
+	lockVolume(txn, charged, id)
 	txn.Create(operation.New(id, v1.OpSnapshotRestore, snapshot, actor, nil, "restore"), "")
 }
 

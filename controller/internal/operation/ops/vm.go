@@ -96,6 +96,9 @@ func vmStart() operation.Definition {
 			if stopping := stop(c, 0); stopping.Outcome != operation.Done {
 				return stopping
 			}
+			if c.Operation.Status.CancelRequested {
+				return wantPower(c, v1.PowerStopped, "its start was cancelled")
+			}
 			return wantPower(c, operation.Args[StartArgs](c.Operation).Was, "could not be started")
 		}},
 		startStep(),

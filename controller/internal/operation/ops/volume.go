@@ -34,7 +34,7 @@ func volumeCreate() operation.Definition {
 	}}
 }
 
-func volumeArgs(c operation.Context, volume *v1.Volume) v1.VolumeArgs {
+func volumeArgs(volume *v1.Volume) v1.VolumeArgs {
 	return v1.VolumeArgs{Driver: volume.Status.Driver, Volume: volume.ID, SizeBytes: volume.Spec.SizeGiB * gib}
 }
 
@@ -44,7 +44,7 @@ func makeDisk(c operation.Context, id string) operation.Verdict {
 	if volume == nil {
 		return gone(c)
 	}
-	args := volumeArgs(c, volume)
+	args := volumeArgs(volume)
 	message := "makes the disk"
 	if volume.Status.ImageID != "" {
 		if args.Image = imageRef(c.State, volume.Status.ImageID); args.Image == nil {
@@ -65,7 +65,7 @@ func dropDisk(c operation.Context, direction, id string) operation.Verdict {
 	if volume == nil {
 		return operation.Finish(nil)
 	}
-	return task(c, direction, volume.Status.Host, v1.TaskVolumeDelete, volumeArgs(c, volume), "deletes the disk", nil)
+	return task(c, direction, volume.Status.Host, v1.TaskVolumeDelete, volumeArgs(volume), "deletes the disk", nil)
 }
 
 // ResizeArgs of volume.resize, in GiB.
@@ -130,7 +130,7 @@ func growDisk(c operation.Context, id string) operation.Verdict {
 	if volume == nil {
 		return gone(c)
 	}
-	args := volumeArgs(c, volume)
+	args := volumeArgs(volume)
 	if instance := c.State.AttachedTo(id); instance != nil && instance.Observed.State != v1.InstancePending {
 		args.Instance = instance.ID
 	}
