@@ -56,16 +56,16 @@ func (d *Driver) ImportImage(ctx context.Context, source storage.ImageSource) (s
 
 // receive writes the upload to path, checked as far as its header and digest go.
 func (d *Driver) receive(ctx context.Context, path string, source storage.ImageSource) (storage.ImageInfo, error) {
-	capacity, err := d.Capacity(ctx)
+	budget, err := d.budget(ctx)
 	if err != nil {
-		return storage.ImageInfo{}, err
+		return storage.ImageInfo{}, imageError(source.ID, err)
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return storage.ImageInfo{}, imageError(source.ID, err)
 	}
 	defer func() { _ = file.Close() }() // for the ways out with an error
-	sparse := &sparseFile{file: file, budget: capacity.FreeBytes}
+	sparse := &sparseFile{file: file, budget: budget, room: d.room}
 	info, err := intake.Receive(ctx, sparse, source)
 	if err != nil {
 		return storage.ImageInfo{}, err
@@ -95,16 +95,19 @@ func (d *Driver) convert(ctx context.Context, upload, format, target string, vir
 	if err := json.Unmarshal(output, &need); err != nil {
 		return fmt.Errorf("qemu-img measure said something unexpected: %w", err)
 	}
-	capacity, err := d.Capacity(ctx)
+	budget, err := d.budget(ctx)
 	if err != nil {
 		return err
 	}
-	if need.Required > capacity.FreeBytes {
-		return fmt.Errorf("%w: the image takes up to %d bytes, %d are free", storage.ErrNoSpace, need.Required, capacity.FreeBytes)
+	if need.Required > budget {
+		return fmt.Errorf("%w: the image takes up to %d bytes, %d are free above the reserve", storage.ErrNoSpace, need.Required, budget)
 	}
 	limit := copies
 	limit.fileBytes = need.FullyAllocated + 64*storage.MiB
-	_, err = d.runQemuImg(ctx, limit, "convert", "-q", "-f", format, "-O", storage.FormatQCOW2, "-o", "compat=1.1", "--", upload, target)
+	err = d.guarded(ctx, func(ctx context.Context) error {
+		_, err := d.runQemuImg(ctx, limit, "convert", "-q", "-f", format, "-O", storage.FormatQCOW2, "-o", "compat=1.1", "--", upload, target)
+		return err
+	})
 	if err != nil {
 		return invalidImage(err)
 	}

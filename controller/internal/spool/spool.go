@@ -21,6 +21,9 @@ import (
 type Spool struct {
 	directory string
 	mu        sync.Mutex // held while it is decided what is kept
+
+	receivingMu sync.Mutex
+	receiving   map[string]struct{} // ids of the images whose bytes arrive now
 }
 
 // Open makes the directory if need be (mode 0700), and throws away what an interrupted upload left.
@@ -37,28 +40,44 @@ func Open(directory string) (*Spool, error) {
 			return nil, err
 		}
 	}
-	return &Spool{directory: directory}, nil
+	return &Spool{directory: directory, receiving: map[string]struct{}{}}, nil
 }
 
-// Received is an upload that has arrived whole and is not kept yet: end it with Keep or Discard.
+// Received is an upload that has arrived whole and is not kept yet: end it with Keep or Discard, which make room for
+// another upload of the same image.
 type Received struct {
 	SHA256 string // hexadecimal
 	Size   int64  // bytes
 	spool  *Spool
 	id     string
 	part   string
+	ended  sync.Once
 }
 
-// Receive takes the bytes of an image in, without touching what is kept for it. On an error nothing is left.
+// Receive takes the bytes of an image in, without touching what is kept for it. On an error nothing is left. Errors: CodeConflict (an upload of this image
+// is on its way), CodeUnavailable (too many uploads), CodeNoSpace (nothing but the disk's reserve is free), CodeInvalidImage (cut off), or the reader's problem.
 func (s *Spool) Receive(ctx context.Context, id string, data io.Reader) (_ *Received, err error) {
 	if !v1.IsID(id) {
 		return nil, fmt.Errorf("%q is no image id", id)
 	}
-	part, err := os.CreateTemp(s.directory, id+".part-")
+	if err := s.enter(id); err != nil {
+		return nil, err
+	}
+	received := &Received{spool: s, id: id}
+	left, err := room(s.directory)
+	if err == nil && left <= 0 {
+		err = syscall.ENOSPC
+	}
 	if err != nil {
+		received.Discard()
 		return nil, s.explain(err)
 	}
-	received := &Received{spool: s, id: id, part: part.Name()}
+	part, err := os.CreateTemp(s.directory, id+".part-")
+	if err != nil {
+		received.Discard()
+		return nil, s.explain(err)
+	}
+	received.part = part.Name()
 	defer func() {
 		_ = part.Close() // closed and checked before on success
 		if err != nil {
@@ -66,7 +85,7 @@ func (s *Spool) Receive(ctx context.Context, id string, data io.Reader) (_ *Rece
 		}
 	}()
 	hash := sha256.New()
-	if received.Size, err = io.Copy(io.MultiWriter(part, hash), contextReader{ctx, data}); err != nil {
+	if received.Size, err = io.Copy(io.MultiWriter(&reservedWriter{Writer: part, directory: s.directory}, hash), contextReader{ctx, data}); err != nil {
 		return nil, s.explain(err)
 	}
 	if err = part.Sync(); err != nil {
@@ -79,8 +98,13 @@ func (s *Spool) Receive(ctx context.Context, id string, data io.Reader) (_ *Rece
 	return received, nil
 }
 
-// Discard throws the upload away.
-func (r *Received) Discard() { _ = os.Remove(r.part) } // Open removes it at the latest
+// Discard throws the upload away. Doing so again, or after Keep, does nothing.
+func (r *Received) Discard() {
+	r.ended.Do(func() {
+		_ = os.Remove(r.part) // there is none once it is kept; Open removes it at the latest
+		r.spool.leave(r.id)
+	})
+}
 
 // Keep keeps the bytes under the image's id if check allows it, and throws them away again when decide then fails, unless its outcome is not known. One upload is
 // kept at a time: of two uploads of one image the later one must not replace bytes that are being imported, or be swept away between check and decide.
@@ -146,7 +170,8 @@ func (s *Spool) explain(err error) error {
 	case errors.As(err, &problem):
 		return problem
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
-		return v1.NewProblem(v1.CodeNoSpace, "the controller's disk for uploads (%s) is full", s.directory).WithNext("Ask the operators to free space, then send the file again.")
+		return v1.NewProblem(v1.CodeNoSpace, "the controller's disk for uploads (%s) is full: what is left of it is kept in reserve", s.directory).
+			WithNext("Ask the operators to free space on that disk or to enlarge it, then send the file again; or use a smaller file (qcow2 leaves out what is empty).")
 	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded):
 		return v1.NewProblem(v1.CodeInvalidImage, "the upload was cut off").WithNext("Send the file again.")
 	}

@@ -115,6 +115,10 @@ func TestOneAtATime(t *testing.T) {
 		all.Go(func() {
 			text := strings.Repeat(string(rune('a'+n)), 100)
 			received, err := s.Receive(t.Context(), image, strings.NewReader(text))
+			for v1.CodeOf(err) == v1.CodeConflict { // another one is on its way
+				time.Sleep(time.Millisecond)
+				received, err = s.Receive(t.Context(), image, strings.NewReader(text))
+			}
 			if err != nil {
 				t.Error(err)
 				return
