@@ -282,3 +282,47 @@ func TestGrowingIsWaitedFor(t *testing.T) {
 		})
 	}
 }
+
+// TestAMachineThatRanIsKept: a guest that runs and ends while the controllers are away is heard of only when it is over. Its data must not be undone.
+func TestAMachineThatRanIsKept(t *testing.T) {
+	for reason, kept := range map[v1.StopReason]bool{
+		v1.StoppedByGuest: true, v1.StoppedCrashed: true, v1.StoppedHostBoot: true, v1.StoppedUnknown: true, v1.StoppedNoStart: false,
+	} {
+		t.Run(string(reason), func(t *testing.T) {
+			w := newWorld(t)
+			id := w.createVM(v1.PowerRunning)
+			for w.instance().Desired.State != v1.DesiredRunning {
+				if wrote, _ := w.Advance(id); !wrote {
+					require.True(t, w.Work(), "nothing moves")
+				}
+			}
+			w.Must(func(s *state.Snapshot, txn *state.Txn) {
+				over := w.instance().Clone()
+				over.Observed = v1.InstanceObserved{Seq: 1, State: v1.InstanceStopped, Reason: reason}
+				txn.Update(over, "")
+			})
+			w.Advance(id)
+			if kept {
+				require.Equal(t, v1.OperationSucceeded, w.Status(id).State)
+				require.NotNil(t, w.root())
+			} else {
+				require.Equal(t, v1.OperationUndoing, w.Status(id).State)
+			}
+		})
+	}
+}
+
+// TestRestoreToALargerSnapshotIsChargedFirst: what the quota does not allow is refused before anything is overwritten.
+func TestRestoreToALargerSnapshotIsChargedFirst(t *testing.T) {
+	w := newWorld(t)
+	w.done(w.createVolume(""))
+	w.done(w.createSnapshot())
+	w.Must(func(_ *state.Snapshot, txn *state.Txn) { // as after the restore of a smaller one
+		larger := w.snapshot()
+		larger.Status.SizeGiB = w.volume().Spec.SizeGiB + 7
+		txn.Update(larger, "")
+	})
+	used := w.Store.Snapshot().ProjectUsage(w.project).StorageGiB
+	w.restoreSnapshot()
+	require.Equal(t, used+7, w.Store.Snapshot().ProjectUsage(w.project).StorageGiB)
+}
