@@ -120,10 +120,10 @@ func build(options Options) (*api, error) {
 	return a, nil
 }
 
-// handle registers a plain route, beside the OpenAPI document.
-func (a *api) handle(method, path string, about route, handler gin.HandlerFunc) {
-	a.routes[method+" "+path] = &about
-	a.engine.Handle(method, path, handler)
+// addPlain registers a route for reading beside the OpenAPI document.
+func (a *api) addPlain(path string, about route, handler gin.HandlerFunc) {
+	a.routes[http.MethodGet+" "+path] = &about
+	a.engine.GET(path, handler)
 }
 
 // answer is what a handler answers. Body or Stream, or neither.

@@ -19,7 +19,7 @@ func (a *api) addCluster() {
 	add(a, huma.Operation{
 		OperationID: "get-cluster", Method: http.MethodGet, Path: "/v1/cluster", Tags: []string{"cluster"}, Summary: "How the cloud is",
 		Description: "Answers also without a leader, with what is known here.",
-		Responses:   objectResponses(http.StatusOK, "How the cloud is", a.schema(reflect.TypeFor[v1.ClusterStatus]())),
+		Responses:   objectResponse("How the cloud is", a.schema(reflect.TypeFor[v1.ClusterStatus]())),
 	}, route{reads: readsTry}, func(ctx context.Context, _ *struct{}) (*answer, error) {
 		status, err := a.service.ClusterStatus(ctx, requestOf(ctx).caller)
 		if err != nil {
@@ -32,8 +32,8 @@ func (a *api) addCluster() {
 // addHealth serves what probes, scrapers and generators of clients ask for.
 func (a *api) addHealth(registry *prometheus.Registry) {
 	open := route{public: true, reads: readsNothing}
-	a.handle(http.MethodGet, "/healthz", open, func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
-	a.handle(http.MethodGet, "/readyz", open, func(c *gin.Context) {
+	a.addPlain("/healthz", open, func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
+	a.addPlain("/readyz", open, func(c *gin.Context) {
 		if err := a.readiness.check(c.Request.Context(), a.service.Ready); err != nil {
 			// Why is for the log: this route is open to everybody.
 			a.logger.DebugContext(c.Request.Context(), "not ready", "error", err)
@@ -43,11 +43,11 @@ func (a *api) addHealth(registry *prometheus.Registry) {
 		}
 		c.JSON(http.StatusOK, gin.H{"status": "ready"})
 	})
-	a.handle(http.MethodGet, "/openapi.json", open, func(c *gin.Context) { a.serveDocument(c, "application/openapi+json", a.documentJSON) })
-	a.handle(http.MethodGet, "/openapi.yaml", open, func(c *gin.Context) { a.serveDocument(c, "application/openapi+yaml", a.documentYAML) })
+	a.addPlain("/openapi.json", open, func(c *gin.Context) { a.serveDocument(c, "application/openapi+json", a.documentJSON) })
+	a.addPlain("/openapi.yaml", open, func(c *gin.Context) { a.serveDocument(c, "application/openapi+yaml", a.documentYAML) })
 
 	scrape := promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
-	a.handle(http.MethodGet, "/metrics", route{reads: readsNothing}, func(c *gin.Context) {
+	a.addPlain("/metrics", route{reads: readsNothing}, func(c *gin.Context) {
 		// The one decision made in this package: metrics belong to no noun, so no method of the service guards them.
 		switch requestOf(c.Request.Context()).caller.User.Spec.PlatformRole {
 		case v1.RolePlatformAdmin, v1.RoleReader:

@@ -71,7 +71,7 @@ func schemaName(t reflect.Type, hint string) string {
 }
 
 // documentNoun makes the schema of a noun that of an answer: without what is never shown, with the operation.
-func (a *api) documentNoun(reference *huma.Schema, definition v1.Definition, title, about string) {
+func (a *api) documentNoun(reference *huma.Schema, definition v1.Definition, about string) {
 	schema := a.huma.OpenAPI().Components.Schemas.SchemaFromRef(reference.Ref)
 	schema.Description = about
 	for _, secret := range []string{"secret", "hash"} {
@@ -103,8 +103,8 @@ func jsonResponse(description string, schema *huma.Schema) *huma.Response {
 	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
 }
 
-func objectResponses(status int, description string, schema *huma.Schema) map[string]*huma.Response {
-	return map[string]*huma.Response{strconv.Itoa(status): jsonResponse(description, schema)}
+func objectResponse(description string, schema *huma.Schema) map[string]*huma.Response {
+	return map[string]*huma.Response{"200": jsonResponse(description, schema)}
 }
 
 func noContent(description string) map[string]*huma.Response {

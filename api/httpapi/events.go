@@ -35,7 +35,7 @@ type eventPage struct {
 }
 
 func (a *api) addEvents() {
-	responses := objectResponses(http.StatusOK, "Events as JSON, or a stream of server-sent events when that is accepted", a.schema(reflect.TypeFor[eventPage]()))
+	responses := objectResponse("Events as JSON, or a stream of server-sent events when that is accepted", a.schema(reflect.TypeFor[eventPage]()))
 	responses["200"].Content[eventStream] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString,
 		Description: "id: the event's id; event: kind.action, for example VM.created; data: the event as JSON. A problem ends the stream as event: problem."}}
 	add(a, huma.Operation{

@@ -14,7 +14,7 @@ func (a *api) addIdentity() {
 	add(a, huma.Operation{
 		OperationID: "login", Method: http.MethodPost, Path: "/v1/login", Tags: []string{"identity"}, Summary: "Get a token",
 		Description: "For a one-time token, or for a name and a password. Refused attempts slow the address down.",
-		Responses:   objectResponses(http.StatusOK, "The new token", a.schema(reflect.TypeFor[v1.LoginResponse]())),
+		Responses:   objectResponse("The new token", a.schema(reflect.TypeFor[v1.LoginResponse]())),
 	}, route{public: true, body: bodyJSON}, func(ctx context.Context, in *struct{ Body v1.LoginRequest }) (*answer, error) {
 		response, err := a.service.Login(ctx, in.Body)
 		if err != nil {
@@ -30,7 +30,7 @@ func (a *api) addIdentity() {
 	})
 	add(a, huma.Operation{
 		OperationID: "whoami", Method: http.MethodGet, Path: "/v1/whoami", Tags: []string{"identity"}, Summary: "Who the caller is",
-		Responses: objectResponses(http.StatusOK, "The caller", a.schema(reflect.TypeFor[v1.Identity]())),
+		Responses: objectResponse("The caller", a.schema(reflect.TypeFor[v1.Identity]())),
 	}, route{}, func(ctx context.Context, _ *struct{}) (*answer, error) {
 		identity, err := a.service.WhoAmI(ctx, requestOf(ctx).caller)
 		if err != nil {

@@ -119,12 +119,12 @@ func addNoun[O v1.Object, S any](a *api, line noun[O, S]) {
 		api: a, noun: line, path: "/v1/" + definition.Path, plural: definition.Path, singular: singularOf(definition),
 		tag: definition.Path, full: a.schema(reflect.TypeFor[O]()),
 	}
-	a.documentNoun(n.full, definition, line.title, line.about)
+	a.documentNoun(n.full, definition, line.about)
 	if line.can&(create|replace) != 0 || line.creates != nil {
 		n.draft = a.schema(reflect.TypeFor[writable[S]]())
 		a.documentDraft(n.draft, definition)
 	}
-	n.addReads(definition.Scoped)
+	n.addReads()
 	if line.can&create != 0 {
 		n.addCreate()
 	}
@@ -153,7 +153,7 @@ func (n *registered[O, S]) ref(in PathID) Ref {
 	return Ref{Kind: n.kind, ID: in.ID, Project: in.Project}
 }
 
-func (n *registered[O, S]) addReads(scoped bool) {
+func (n *registered[O, S]) addReads() {
 	list := n.operation(http.MethodGet, "", "list-"+n.plural, "List "+n.plural)
 	list.Description = "Gives what the caller may see, in pages."
 	for _, filter := range n.filters {

@@ -94,7 +94,7 @@ func New(id string, operationType v1.OperationType, target v1.Object, actor stri
 
 // Args reads the operation's arguments. They were written by this program, so an error is a mistake of it and leaves the zero value.
 func Args[T any](operation *v1.Operation) (args T) {
-	_ = json.Unmarshal(operation.Spec.Args, &args) //nolint:errcheck // see above
+	_ = json.Unmarshal(operation.Spec.Args, &args) // see above
 	return args
 }
 

@@ -174,7 +174,7 @@ func (g *group) start(id string) *server {
 }
 
 // stop closes a member, in order or as in a crash.
-func (g *group) stop(id string, ctx context.Context) {
+func (g *group) stop(ctx context.Context, id string) {
 	g.t.Helper()
 	s := g.servers[id]
 	delete(g.servers, id)

@@ -57,14 +57,14 @@ func TestGroupGrowsAndShrinks(t *testing.T) {
 			require.NoError(t, g.servers["c3"].RemoveMember(soon(t), "c4"), "twice is harmless")
 			c4 := g.servers["c4"]
 			eventually(t, "the removed member is told", func() bool { return c4.Err() != nil })
-			g.stop("c4", soon(t))
-			g.stop("c5", soon(t))
-			g.stop("c6", soon(t))
+			g.stop(soon(t), "c4")
+			g.stop(soon(t), "c5")
+			g.stop(soon(t), "c6")
 
 			old := g.leader()
 			require.NoError(t, old.RemoveMember(soon(t), old.ID()))
 			require.ErrorIs(t, old.Err(), raftnode.ErrRemoved)
-			g.stop(old.ID(), soon(t))
+			g.stop(soon(t), old.ID())
 			leader = g.leader()
 			require.Equal(t, 2, voters(leader))
 			leader.set(t, "a", "2")
@@ -142,7 +142,7 @@ func TestLaggingFollowerCatchesUpBySnapshot(t *testing.T) {
 			lagging := g.follower(leader)
 			require.NoError(t, lagging.CatchUp(soon(t)))
 			id := lagging.ID()
-			g.stop(id, over())
+			g.stop(over(), id)
 			var futures []*raftnode.Future
 			for i := range 300 {
 				futures = append(futures, leader.ProposeAsync(fmt.Appendf(nil, "k%d=%d", i, i)))
@@ -165,7 +165,7 @@ func TestLaggingFollowerCatchesUpBySnapshot(t *testing.T) {
 			// The log after an installed snapshot can be written to, read, and started from.
 			leader.set(t, "after", "1")
 			eventually(t, "the next entry arrives", func() bool { return lagging.state.get("after") == "1" })
-			g.stop(id, over())
+			g.stop(over(), id)
 			lagging = g.start(id)
 			eventually(t, "and survives a restart", func() bool { return lagging.state.get("after") == "1" })
 			require.Equal(t, leader.state.all(), lagging.state.all())

@@ -42,13 +42,13 @@ func TestOneMemberKeepsItsData(t *testing.T) {
 			for round := range 3 { // crash, orderly, and after a snapshot
 				switch round {
 				case 0:
-					g.stop("c1", over())
+					g.stop(over(), "c1")
 				case 1:
-					g.stop("c1", soon(t))
+					g.stop(soon(t), "c1")
 				case 2:
 					require.NoError(t, s.Snapshot())
 					require.NoError(t, s.Snapshot(), "nothing new is no error")
-					g.stop("c1", soon(t))
+					g.stop(soon(t), "c1")
 				}
 				s = g.start("c1")
 				require.ErrorIs(t, s.Bootstrap(), raftnode.ErrAlreadyBootstrapped)
@@ -69,7 +69,7 @@ func TestDirectoryBelongsToOneMember(t *testing.T) {
 	o := g.options("c1", newKeyValue())
 	_, err := raftnode.Start(o)
 	require.ErrorContains(t, err, "in use by another controller process")
-	g.stop("c1", soon(t))
+	g.stop(soon(t), "c1")
 
 	o = g.options("c2", newKeyValue())
 	o.Dir = filepath.Join(g.dir, "c1")
@@ -227,7 +227,7 @@ func TestLeadershipRunsOneTermAtATime(t *testing.T) {
 	eventually(t, "third term", func() bool { return terms.Load() >= 3 && running.Load() == 1 })
 	require.EqualValues(t, 1, most.Load())
 	for id := range g.servers {
-		g.stop(id, soon(t))
+		g.stop(soon(t), id)
 	}
 	require.Zero(t, running.Load(), "Close waits for the term's work")
 }
@@ -294,7 +294,7 @@ func TestDiskTroubleEndsLeadership(t *testing.T) {
 			require.ErrorIs(t, err, raftnode.ErrDisk)
 
 			id := leader.ID()
-			g.stop(id, soon(t))
+			g.stop(soon(t), id)
 			if size > 1 {
 				g.leader().set(t, "a", "4")
 			}
@@ -328,7 +328,7 @@ func TestCloseIsOrderly(t *testing.T) {
 		futures = append(futures, leader.ProposeAsync(fmt.Appendf(nil, "k%d=1", i)))
 	}
 	started := time.Now()
-	g.stop(leader.ID(), soon(t))
+	g.stop(soon(t), leader.ID())
 	for _, future := range futures {
 		_, _, err := future.Result()
 		if err != nil {
@@ -378,7 +378,7 @@ func TestSnapshotOfSomethingElseIsRefused(t *testing.T) {
 	s := g.form(1)
 	s.set(t, "a", "1")
 	require.NoError(t, s.Snapshot())
-	g.stop("c1", soon(t))
+	g.stop(soon(t), "c1")
 	states, err := filepath.Glob(filepath.Join(g.dir, "c1", "snapshots", "*", "state.bin"))
 	require.NoError(t, err)
 	require.Len(t, states, 1)

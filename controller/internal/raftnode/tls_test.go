@@ -69,7 +69,7 @@ func TestKilledLeaderCostsNoAcknowledgedWrite(t *testing.T) {
 	}
 	time.Sleep(300 * time.Millisecond)
 	killed := time.Now()
-	g.stop(leader.ID(), over())
+	g.stop(over(), leader.ID())
 	next := g.leader()
 	next.set(t, "after", "1")
 	took := time.Since(killed)

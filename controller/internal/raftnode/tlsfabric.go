@@ -143,12 +143,12 @@ func (f *tlsFabric) shakeHands(raw net.Conn, from string) {
 // recognise makes the handshake; the server configuration refuses everybody but controllers of this cluster. The wrapper that notices closing is below TLS, because net/http
 // recognises HTTP/2 only on a *tls.Conn.
 func (f *tlsFabric) recognise(raw net.Conn) (net.Conn, string, error) {
-	_ = raw.SetDeadline(time.Now().Add(handshakeTimeout))
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout) // closing the fabric closes raw
+	defer cancel()
 	connection := tls.Server(&noticed{Conn: raw, fabric: f}, f.server)
-	if err := connection.Handshake(); err != nil {
+	if err := connection.HandshakeContext(ctx); err != nil {
 		return nil, "", err
 	}
-	_ = raw.SetDeadline(time.Time{})
 	protocol := connection.ConnectionState().NegotiatedProtocol
 	if f.incoming[protocol] == nil {
 		return nil, "", errors.New("it speaks neither Raft nor HTTP/2")

@@ -58,7 +58,7 @@ func TestLongOutagesInVirtualTime(t *testing.T) {
 		g.network.Heal()
 		g.leader()
 		for id := range g.servers {
-			g.stop(id, over())
+			g.stop(over(), id)
 		}
 	})
 }
@@ -93,7 +93,7 @@ func TestFailoverInVirtualTime(t *testing.T) {
 		t.Logf("fail-over: %v on average, %v at worst", sum/rounds, worst)
 		require.Less(t, worst, 3*time.Second)
 		for id := range g.servers {
-			g.stop(id, over())
+			g.stop(over(), id)
 		}
 	})
 }
