@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -68,13 +69,17 @@ func dev(ctx context.Context, out io.Writer, controllers, hosts, port int, verbo
 	if err != nil {
 		return err
 	}
+	token := filepath.Join(folder, "token") // in a file, because arguments can be seen by everybody on the machine and stay in the shell's history
+	if err := os.WriteFile(token, []byte(cloud.Token+"\n"), 0o600); err != nil {
+		return err
+	}
 	fmt.Fprintf(out, `A cloud of %d controllers and %d simulated hosts runs in this process. Its machines are simulated too.
 
-  log in   bin/coloa login --context dev --endpoint %s --ca-file %s --token %s
+  log in   bin/coloa login --context dev --endpoint %s --ca-file %s --token-file %s
   look     bin/coloa host list
   end      Ctrl-C (nothing is kept)
 
-`, controllers, hosts, strings.Join(cloud.Endpoints(), ","), authority, cloud.Token)
+`, controllers, hosts, strings.Join(cloud.Endpoints(), ","), authority, token)
 	<-ctx.Done()
 	return nil
 }
