@@ -2,7 +2,7 @@
 //
 //	link    the line to the controllers        ledger  what is wanted, done and seen, on the disk
 //	worker  Instances: one step at a time      task    one-time jobs on storage and machines
-//	console the own port, for controllers      seed, serial, identity: what their names say
+//	console the own port, for controllers      seed, serial, identity, passable: what their names say
 //
 // An agent that starts, stops, or has lost its controllers disturbs no guest. DESIGN.md beside this file tells why.
 package agent
@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +20,7 @@ import (
 	"github.com/coloa-cloud/coloa/agent/internal/console"
 	"github.com/coloa-cloud/coloa/agent/internal/ledger"
 	"github.com/coloa-cloud/coloa/agent/internal/link"
+	"github.com/coloa-cloud/coloa/agent/internal/passable"
 	"github.com/coloa-cloud/coloa/agent/internal/seed"
 	"github.com/coloa-cloud/coloa/agent/internal/serial"
 	"github.com/coloa-cloud/coloa/agent/internal/task"
@@ -101,7 +101,7 @@ func (a *Agent) openLedger() (err error) {
 		return nil
 	}
 	// Guests' qemu passes through this folder to its seed; it cannot list it.
-	if err := os.MkdirAll(a.options.DataFolder, 0o711); err != nil {
+	if err := passable.Make(a.options.DataFolder); err != nil {
 		return fmt.Errorf("make the agent's data folder: %w", err)
 	}
 	a.ledger, err = ledger.Open(filepath.Join(a.options.DataFolder, "ledger.db"), a.options.Cluster, a.options.HostID)

@@ -10,6 +10,19 @@ import (
 	"syscall"
 )
 
+// makeParents makes the directories on the way to path that are missing, passable for qemu's user whatever the umask. Those that are there are
+// somebody else's, and stay as they are.
+func makeParents(path string) error {
+	parent := filepath.Dir(path)
+	if _, err := os.Stat(parent); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := makeParents(parent); err != nil {
+		return err
+	}
+	return makeDir(parent, passMode)
+}
+
 // makeDir makes one directory with exactly this mode, whatever the umask; one that is there gets the mode too.
 func makeDir(path string, mode os.FileMode) error {
 	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, os.ErrExist) {

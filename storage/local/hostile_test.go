@@ -193,7 +193,8 @@ func TestModes(t *testing.T) {
 	root, err := os.MkdirTemp("", "coloa-modes-") // the test's own directory cannot be entered by others
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(root)) })
-	p := openPool(t, root)
+	require.NoError(t, os.Chmod(root, passMode))
+	p := openPool(t, filepath.Join(root, "missing", "pool"))
 	_, err = p.ImportImage(t.Context(), storage.ImageSource{ID: "a", Format: storage.FormatRaw, Data: io.LimitReader(onesReader{}, 1<<20)})
 	require.NoError(t, err)
 	_, err = p.CreateVolume(t.Context(), "v", storage.MiB, storage.VolumeSource{ImageID: "a"})
@@ -216,7 +217,7 @@ func TestModes(t *testing.T) {
 	require.NoError(t, os.Chown(disk, guest, guest)) // as libvirt does when it starts the guest
 	require.NoError(t, asGuest("qemu-io", "-c", "read -P 1 0 1048576", "-c", "write 0 512", "--image-opts", imageOptions("qcow2", disk)))
 	require.Error(t, asGuest("sh", "-c", "echo > "+filepath.Join(p.imageDir("a"), diskName)), "an image is read-only")
-	for _, directory := range []string{root, p.imagesDir(), p.volumesDir(), p.tmpDir(), p.volumeDir("v")} {
+	for _, directory := range []string{filepath.Join(root, "missing"), p.root, p.imagesDir(), p.volumesDir(), p.tmpDir(), p.volumeDir("v")} {
 		require.Error(t, asGuest("ls", directory), "nobody lists the pool")
 	}
 	require.Error(t, asGuest("cat", filepath.Join(p.volumeDir("v"), volumeFile)))

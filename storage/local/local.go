@@ -72,7 +72,10 @@ func Open(root string, options ...Option) (*Driver, error) {
 
 // prepare makes the directories, takes the pool's lock and empties tmp.
 func (d *Driver) prepare() error {
-	if err := os.MkdirAll(d.root, passMode); err != nil {
+	if err := makeParents(d.root); err != nil {
+		return err
+	}
+	if err := makeDir(d.root, passMode); err != nil {
 		return err
 	}
 	guard, err := os.OpenFile(filepath.Join(d.root, guardName), os.O_RDWR|os.O_CREATE, 0o600)

@@ -9,6 +9,7 @@ import (
 	"github.com/diskfs/go-diskfs/backend/file"
 	"github.com/diskfs/go-diskfs/filesystem/iso9660"
 
+	"github.com/coloa-cloud/coloa/agent/internal/passable"
 	v1 "github.com/coloa-cloud/coloa/api/v1"
 )
 
@@ -34,7 +35,7 @@ func write(path string, from v1.Seed) error {
 	}
 	// qemu runs as another user: it passes through this folder to a file that libvirt has given it.
 	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o711); err != nil {
+	if err := passable.Make(folder); err != nil {
 		return err
 	}
 	work, err := os.MkdirTemp(folder, ".work-")
