@@ -89,6 +89,8 @@ func (c *checker) name(text string) {
 		c.fail("name", "must be given")
 	case len(text) > MaxNameLength:
 		c.fail("name", "has %d characters; %d are allowed", utf8.RuneCountInString(text), MaxNameLength)
+	case IsID(text):
+		c.fail("name", "has the form of an identifier; nobody could find it by its name")
 	case !namePattern.MatchString(text):
 		c.fail("name", "may hold lower-case letters a-z, digits and hyphens, and begins and ends with a letter or digit")
 	}

@@ -27,8 +27,14 @@ func words(kind v1.Kind) string {
 }
 
 func denied(verb auth.Verb, object v1.Object) *v1.Problem {
-	return v1.NewProblem(v1.CodeDenied, "your role does not allow you to %s this %s", verb, words(object.ObjectKind())).
-		WithNext("Ask an administrator of the project for a role that allows it.")
+	next := "Ask an administrator of the project for a role that allows it."
+	if object.ObjectMeta().Project == "" {
+		next = "Ask a platform administrator."
+	}
+	if verb == auth.Write {
+		verb = "change"
+	}
+	return v1.NewProblem(v1.CodeDenied, "your role does not allow you to %s this %s", verb, words(object.ObjectKind())).WithNext("%s", next)
 }
 
 // allowed checks a caller. What may not even be read is not found: nobody learns that it exists.
@@ -93,7 +99,7 @@ func seek(s *state.Snapshot, caller httpapi.Caller, ref httpapi.Ref) (v1.Object,
 		return object, nil
 	}
 	if !definition.Named {
-		return nil, notFound(ref.Kind, ref.ID)
+		return byOurName(s, caller, ref, project)
 	}
 	if !definition.Scoped || project != "" {
 		if object := s.ByName(ref.Kind, project, ref.ID); object != nil {
@@ -105,6 +111,24 @@ func seek(s *state.Snapshot, caller httpapi.Caller, ref httpapi.Ref) (v1.Object,
 		return nil, notFound(ref.Kind, ref.ID)
 	}
 	return byNameAnywhere(s, caller, ref)
+}
+
+// byOurName finds what has a name that people did not give, or that need not be unique (operations, tokens, instances): if exactly one that the caller sees has it.
+func byOurName(s *state.Snapshot, caller httpapi.Caller, ref httpapi.Ref, project string) (found v1.Object, err error) {
+	for _, object := range s.List(ref.Kind) {
+		meta := object.ObjectMeta()
+		if meta.Name != ref.ID || (project != "" && meta.Project != project) || !auth.Allowed(caller.User, auth.Read, object, s.Project) {
+			continue
+		}
+		if found != nil {
+			return nil, v1.NewProblem(v1.CodeConflict, "several have the name %q", ref.ID).WithNext("Use the id.")
+		}
+		found = object
+	}
+	if found == nil {
+		return nil, notFound(ref.Kind, ref.ID)
+	}
+	return found, nil
 }
 
 // byNameAnywhere finds a name that is unique among all that the caller sees.

@@ -22,6 +22,11 @@ func replaceUser(r *request, old v1.Object) (string, error) {
 			return "", err
 		}
 	}
+	if spec.Disabled && !user.Spec.Disabled {
+		for _, token := range r.state.By(v1.KindToken, "user", user.ID) {
+			r.txn.Delete(token, "the user was disabled") // for good: enabling the user again does not bring them back
+		}
+	}
 	applyMeta(&user.Meta, r.draft)
 	user.Spec = spec
 	r.txn.Update(user, "")

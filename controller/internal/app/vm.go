@@ -160,11 +160,22 @@ func (a *App) Explain(_ context.Context, caller httpapi.Caller, draft httpapi.Dr
 	if err != nil {
 		return v1.Placement{}, err
 	}
-	_, explanation := r.board.Place(placementOf(s, vm, root), vm.Status.GroupID)
+	host, explanation := newBoard(s).Place(placementOf(s, vm, root), vm.Status.GroupID)
 	if !platformUser(caller) {
 		explanation.Host = ""
 	}
-	return explanation, nil
+	if host == nil {
+		return explanation, nil
+	}
+	// Names, quotas and all other rules are asked, too: the entry that would be written is tried.
+	object, _, err := createVM(r)
+	if err == nil {
+		err = object.Validate()
+	}
+	if err == nil {
+		err = a.Store.Check(r.txn)
+	}
+	return explanation, err
 }
 
 func replaceVM(r *request, old v1.Object) (string, error) {

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"strings"
+
 	v1 "github.com/coloa-cloud/coloa/api/v1"
 	"github.com/coloa-cloud/coloa/controller/internal/operation/ops"
 	"github.com/coloa-cloud/coloa/controller/internal/scheduler"
@@ -28,7 +30,9 @@ func createVolume(r *request) (v1.Object, string, error) {
 		Want: v1.Usage{StorageGiB: volume.Spec.SizeGiB}, Driver: v1.DriverLocal, Level: 1, Peers: map[string]int{},
 	}, "")
 	if host == nil {
-		return nil, "", scheduler.Problem(explanation)
+		problem := scheduler.Problem(explanation)
+		problem.Detail = strings.Replace(problem.Detail, "virtual machine", "volume", 1)
+		return nil, "", problem
 	}
 	volume.Status.Host, volume.Status.Driver = host.ID, v1.DriverLocal
 	id := NewID()

@@ -34,6 +34,16 @@ func (s *Store) Apply(index uint64, txn *Txn) error {
 	return nil
 }
 
+// Check says what Apply would say of an entry now, and changes nothing.
+func (s *Store) Check(txn *Txn) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	tx := s.db.Txn(true)
+	defer tx.Abort()
+	_, err := apply(tx, (&Snapshot{tx: tx}).Index()+1, txn)
+	return err
+}
+
 // markApplied moves the applied index on for an entry that changed nothing: readers wait for it.
 func (s *Store) markApplied(index uint64) {
 	s.mu.RLock()
