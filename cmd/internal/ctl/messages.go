@@ -85,8 +85,9 @@ func (c *catalogue) localize(key string, count any, pairs []any) string {
 		}
 		config.TemplateData = data
 	}
+	// A language without a form for one thing uses the other form; the library says so in an error beside the text.
 	text, err := c.localizer.Localize(config)
-	if err != nil {
+	if err != nil && text == "" {
 		return "[" + key + "]"
 	}
 	return text
