@@ -245,6 +245,12 @@ func (c *Controller) serve(ctx context.Context, what, address string, config *tl
 func (c *Controller) Node() *raftnode.Node { return c.node }
 func (c *Controller) Store() *state.Store  { return c.store }
 
+// Known is of how many members it is known where they serve hosts.
+func (c *Controller) Known() int {
+	list, _ := c.directory.look()
+	return len(list)
+}
+
 // agentTransport keeps one transport for each host, since each accepts the certificate of that host alone.
 func agentTransport(config func(host string) *tls.Config) func(string) http.RoundTripper {
 	var mu sync.Mutex

@@ -24,7 +24,8 @@ type Controller struct {
 	current *controller.Controller
 	toHosts http.Handler
 	server  *http.Server
-	untend  context.CancelFunc
+	alive   context.Context // ends with the member: lines to it break then
+	die     context.CancelFunc
 	address string
 	ended   sync.WaitGroup
 }
@@ -57,13 +58,13 @@ func (m *Controller) Start() error {
 		return errors.Join(err, started.Close())
 	}
 	server := httpapi.NewServer(started.Handler(), m.cloud.authority.server(), m.cloud.Options.Logger)
-	tending, untend := context.WithCancel(context.Background())
+	alive, die := context.WithCancel(context.Background())
 	m.mu.Lock()
-	m.current, m.server, m.untend, m.address = started, server, untend, listener.Addr().String()
+	m.current, m.server, m.alive, m.die, m.address = started, server, alive, die, listener.Addr().String()
 	m.toHosts = started.HostHandler(func(r *http.Request) (string, error) { return r.Header.Get(headerHost), nil })
 	m.mu.Unlock()
 	m.ended.Go(func() {
-		if err := started.Tend(tending); err != nil {
+		if err := started.Tend(alive); err != nil {
 			m.cloud.Options.Logger.Error("tending", "controller", m.ID, "error", err)
 		}
 	})
@@ -79,13 +80,13 @@ func (m *Controller) Kill() error { return m.end((*controller.Controller).Kill) 
 
 func (m *Controller) end(by func(*controller.Controller) error) error {
 	m.mu.Lock()
-	current, server, untend := m.current, m.server, m.untend
-	m.current, m.server, m.untend, m.toHosts = nil, nil, nil, nil
+	current, server, die := m.current, m.server, m.die
+	m.current, m.server, m.toHosts = nil, nil, nil
 	m.mu.Unlock()
 	if current == nil {
 		return nil
 	}
-	untend()
+	die()
 	err := errors.Join(server.Close(), by(current))
 	m.ended.Wait()
 	return err
@@ -133,10 +134,11 @@ func (m *Controller) hosts() int {
 	return 0
 }
 
-func (m *Controller) hostHandler() http.Handler {
+// hostHandler serves hosts for as long as alive lasts; nil when the member does not run.
+func (m *Controller) hostHandler() (serve http.Handler, alive context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.toHosts
+	return m.toHosts, m.alive
 }
 
 // Wait waits until the member has applied what the leader had committed.

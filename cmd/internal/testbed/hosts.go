@@ -65,7 +65,7 @@ func (h *Host) Start() error {
 	started, err := agent.New(agent.Options{
 		Cluster: h.cloud.ID, HostID: h.ID, HostName: h.Name, Address: h.Name + ":8446", Version: "testbed", BootID: h.bootID,
 		Controllers: addresses, Transport: hostTransport{h}, Hypervisor: machines,
-		Drivers: map[string]storage.Driver{v1.DriverLocal: h.Disks}, DataFolder: filepath.Join(h.cloud.Options.Dir, "hosts", h.Name), Simulated: true,
+		Drivers: map[string]storage.Driver{v1.DriverLocal: h.Disks}, DataFolder: filepath.Join(h.cloud.Options.Dir, "hosts", h.Name), Simulated: !h.cloud.Options.KeepLedgers,
 		Logger: h.cloud.Options.Logger.With("host", h.Name),
 	})
 	if err != nil {
@@ -143,11 +143,14 @@ func (t hostTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	id, _, _ := strings.Cut(r.URL.Host, ":")
 	for _, member := range t.host.cloud.Controllers {
-		handler := member.hostHandler()
+		handler, alive := member.hostHandler()
 		if member.ID != id || handler == nil {
 			continue
 		}
-		inner := r.Clone(r.Context())
+		ctx, cancel := context.WithCancel(r.Context())
+		defer context.AfterFunc(alive, cancel)()
+		defer cancel()
+		inner := r.Clone(ctx)
 		inner.Header.Set(headerHost, t.host.ID)
 		inner.RequestURI = r.URL.RequestURI()
 		inner.RemoteAddr = "192.0.2.1:1"
@@ -162,10 +165,12 @@ func (t hostTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}()
 		select {
 		case <-done:
-		case <-r.Context().Done():
-			return nil, r.Context().Err()
+		case <-ctx.Done():
+			if r.Context().Err() != nil {
+				return nil, r.Context().Err()
+			}
 		}
-		if t.host.cut.Load() || member.hostHandler() == nil {
+		if t.host.cut.Load() || alive.Err() != nil {
 			return nil, fmt.Errorf("the line of %s broke before the answer arrived", t.host.Name)
 		}
 		response := recorder.Result()

@@ -137,11 +137,25 @@ func identityLogin(w *world) {
 
 func identityPasswords(w *world) {
 	path := "/v1/users/red-reader/password"
-	w.must(204, "red-reader", "POST", path, v1.PasswordRequest{Password: password}) // a first one needs no old one
+	// A first one needs no old one, and is chosen right after a login: a token that somebody found must not become a password.
+	w.refused(403, v1.CodeDenied, "red-reader", "POST", path, v1.PasswordRequest{Password: password})
+	session := func(request v1.LoginRequest) string {
+		w.Helper()
+		var response v1.LoginResponse
+		require.NoError(w, json.Unmarshal([]byte(w.must(200, "", "POST", "/v1/login", request).body), &response))
+		return "token:" + response.Secret
+	}
+	first := session(v1.LoginRequest{Token: w.token("admin", v1.TokenSpec{User: "red-reader", OneTime: true}).Secret})
+	w.must(204, first, "POST", path, v1.PasswordRequest{Password: password})
+	second := session(v1.LoginRequest{User: "red-reader", Password: password})
 	problem := w.refused(403, v1.CodeDenied, "red-reader", "POST", path, v1.PasswordRequest{Password: password + "2"})
 	require.Equal(w, "old", problem.Field)
 	w.refused(403, v1.CodeDenied, "red-reader", "POST", path, v1.PasswordRequest{Password: password + "2", Old: "wrong"})
-	w.must(204, "red-reader", "POST", path, v1.PasswordRequest{Password: password + "2", Old: password})
+	w.must(204, second, "POST", path, v1.PasswordRequest{Password: password + "2", Old: password})
+	// Whoever changes a password stays logged in; whoever else was logged in is not any more. Tokens that were made on purpose stay.
+	w.must(200, second, "GET", "/v1/whoami", nil)
+	w.refused(401, v1.CodeUnauthenticated, first, "GET", "/v1/whoami", nil)
+	w.must(200, "red-reader", "GET", "/v1/whoami", nil)
 	require.Equal(w, 401, w.do("", "POST", "/v1/login", v1.LoginRequest{User: "red-reader", Password: password}).status)
 	require.Equal(w, 200, w.do("", "POST", "/v1/login", v1.LoginRequest{User: "red-reader", Password: password + "2"}).status)
 	for _, bad := range []string{"", "short", strings.Repeat("x", 11), strings.Repeat("x", 257)} {
@@ -170,7 +184,10 @@ func identityUsers(w *world) {
 	require.Equal(w, 401, w.do("", "POST", "/v1/login", v1.LoginRequest{Token: once.Secret}).status)
 	require.Equal(w, 401, w.do("", "POST", "/v1/login", v1.LoginRequest{User: "guest", Password: password}).status)
 	w.must(200, "admin", "PATCH", "/v1/users/guest", `{"spec":{"disabled":false}}`)
-	w.must(200, "token:"+made.Secret, "GET", "/v1/whoami", nil)
+	w.refused(401, v1.CodeUnauthenticated, "token:"+made.Secret, "GET", "/v1/whoami", nil) // what was taken away does not come back
+	require.Equal(w, 401, w.do("", "POST", "/v1/login", v1.LoginRequest{Token: once.Secret}).status)
+	require.Equal(w, 200, w.do("", "POST", "/v1/login", v1.LoginRequest{User: "guest", Password: password}).status)
+	made, once = w.token("admin", v1.TokenSpec{User: "guest"}), w.token("admin", v1.TokenSpec{User: "guest", OneTime: true})
 
 	// A member of a project is held by it; a user who goes takes all tokens along.
 	w.must(200, "admin", "PATCH", "/v1/projects/blue", `{"spec":{"members":[{"user":"guest","role":"reader"},{"user":"blue-member","role":"project-member"},{"user":"both","role":"project-member"}]}}`)

@@ -35,6 +35,8 @@ type Options struct {
 	Host       hypervisor.Info
 	Hypervisor fake.Options
 	Storage    mem.Options
+	// KeepLedgers has the agents keep their ledgers in files, as real ones do, and make seeds. Otherwise a restarted agent has forgotten what it did.
+	KeepLedgers bool
 	// Ports, if set, gives each controller a fixed port on the loopback address, counted from it.
 	Port           int
 	SilentAfter    time.Duration

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -153,18 +152,18 @@ func TestUploads(t *testing.T) {
 	})
 	t.Run("twice", func(t *testing.T) {
 		w := w.on(t)
-		// Two at once: the one that is whole first is kept; the later one is refused and does not disturb it.
+		// Two at once: the later one is refused, and does not disturb the first.
 		slow := &trickle{first: bytes.NewReader(data[:1000]), onward: make(chan error, 1), last: bytes.NewReader(data[1000:])}
-		second := make(chan reply, 1)
-		go func() { second <- w.do("both", "PUT", path, slow) }()
+		first := make(chan reply, 1)
+		go func() { first <- w.do("both", "PUT", path, slow) }()
 		require.Eventually(t, func() bool { return len(w.spooled()) == len(base)+1 }, 5*time.Second, time.Millisecond)
+		got := w.do("red-member", "PUT", path, data)
 		w.gate.close()
-		started := w.must(202, "red-member", "PUT", path, data)
-		require.Contains(t, started.body, `"phase":"Importing"`)
 		slow.onward <- nil
-		late := <-second
-		require.Equal(t, 409, late.status, late.body)
-		require.Equal(t, v1.CodeWrongState, late.code())
+		started := <-first
+		require.Equal(t, v1.CodeConflict, got.code(), got.body)
+		require.Equal(t, 202, started.status, started.body)
+		require.Contains(t, started.body, `"phase":"Importing"`)
 		require.Len(t, w.spooled(), len(base)+1)
 		w.refused(409, v1.CodeWrongState, "red-member", "PUT", path, data) // while it is imported
 		kept, err := os.ReadFile(filepath.Join(w.cloud.Options.Dir, "c1", "images", id))

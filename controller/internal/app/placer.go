@@ -123,6 +123,9 @@ func (p *Placer) wait(ctx context.Context, request *placing) error {
 			}
 		case <-ctx.Done():
 			if request.taken.CompareAndSwap(false, true) {
+				if errors.Is(ctx.Err(), context.Canceled) { // this controller ends, or nobody listens any more
+					return v1.NewProblem(v1.CodeUnavailable, "the request was broken off; nothing was done").WithNext("Try again.")
+				}
 				return v1.NewProblem(v1.CodeTimeout, "it took too long; nothing was done").WithNext("Try again.")
 			}
 			return v1.NewProblem(v1.CodeOutcomeUnknown, "stopped waiting; the change may or may not have been made").WithNext("Look whether it was made, or send the request again with the same Idempotency-Key.")
