@@ -76,7 +76,7 @@ func New(options Options) (*Controller, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	close(c.wired)
-	if options.First != nil { // the founder is the group, until others join
+	if options.First != nil && !options.First.Recovery { // the founder is the group, until others join
 		if err := c.node.Bootstrap(); err != nil && !errors.Is(err, raftnode.ErrAlreadyBootstrapped) {
 			return nil, errors.Join(err, c.Close())
 		}

@@ -39,7 +39,7 @@ type Options struct {
 	// Fabric replaces RaftAddress and the peers' TLS (testbed).
 	Fabric raftnode.Fabric
 
-	// First is what a new cloud begins with. Only the member that founds it has it, and it is used once.
+	// First is what a new cloud begins with, or what lets an administrator into one that exists. Only one member has it, and it is used once.
 	First *First
 
 	// Limits bound what clients of the API can take.
@@ -64,4 +64,6 @@ type First struct {
 	TokenHash string    `json:"tokenHash"` // SHA-256 of the one-time token, hexadecimal
 	ExpiresAt time.Time `json:"expiresAt"` // of that token
 	Created   time.Time `json:"created"`
+	// Recovery lets the user Admin into a cloud that exists (`coloa cluster recover`); it never founds one.
+	Recovery bool `json:"recovery,omitempty"`
 }

@@ -14,5 +14,5 @@ func main() {
 	if version == "" {
 		version = ctl.Built()
 	}
-	os.Exit(ctl.Program{Version: version, ClusterInit: clusterInit}.Main())
+	os.Exit(ctl.Program{Version: version, ClusterInit: clusterInit, ClusterRecover: clusterRecover}.Main())
 }

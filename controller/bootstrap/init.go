@@ -198,6 +198,7 @@ type first struct {
 	TokenHash string    `json:"tokenHash"`
 	ExpiresAt time.Time `json:"expiresAt"`
 	Created   time.Time `json:"created"`
+	Recovery  bool      `json:"recovery,omitempty"`
 }
 
 func newFirst(options Options, cluster string) (token string, made first, err error) {

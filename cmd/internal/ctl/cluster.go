@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"context"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -21,20 +22,27 @@ type ClusterInitOptions struct {
 	Version   string // of the program that makes it
 }
 
-// ClusterInitResult is what the operator needs to enter the new cloud.
+// ClusterRecoverOptions are what root says who lets an administrator in again.
+type ClusterRecoverOptions struct {
+	Directory string // of the controller's configuration
+	User      string // whom the token is for
+}
+
+// ClusterInitResult is what the operator needs to enter a cloud that is new, or that nobody could enter.
 type ClusterInitResult struct {
-	ID        string    `json:"id"`        // of the cloud
-	Name      string    `json:"name"`      // of the cloud
-	Endpoint  string    `json:"endpoint"`  // of the API, for example https://10.0.0.1:8443
-	CAFile    string    `json:"caFile"`    // certificate that clients check controllers against
-	Token     string    `json:"token"`     // one-time token of the first administrator
-	ExpiresAt time.Time `json:"expiresAt"` // of the token
-	Files     []string  `json:"files"`     // that were written
+	ID        string    `json:"id"`             // of the cloud
+	Name      string    `json:"name,omitempty"` // of the new cloud
+	User      string    `json:"user,omitempty"` // who was let in again
+	Endpoint  string    `json:"endpoint"`       // of the API, for example https://10.0.0.1:8443
+	CAFile    string    `json:"caFile"`         // certificate that clients check controllers against
+	Token     string    `json:"token"`          // one-time token of the first administrator
+	ExpiresAt time.Time `json:"expiresAt"`      // of the token
+	Files     []string  `json:"files"`          // that were written
 }
 
 func (a *app) cluster() *cobra.Command {
 	group := a.group("cluster", "cluster")
-	group.AddCommand(a.clusterStatus(), a.clusterInit())
+	group.AddCommand(a.clusterStatus(), a.clusterInit(), a.clusterRecover())
 	return group
 }
 
@@ -68,6 +76,37 @@ func (a *app) clusterInit() *cobra.Command {
 	flags.StringVar(&options.Directory, "dir", "/etc/coloa", a.T("flag.init.dir"))
 	flags.StringVar(&options.Data, "data", "/var/lib/coloa", a.T("flag.init.data"))
 	flags.StringVar(&options.Address, "address", "", a.T("flag.init.address"))
+	return command
+}
+
+// clusterRecover prints the token alone on standard output, once, as clusterInit does.
+func (a *app) clusterRecover() *cobra.Command {
+	var options ClusterRecoverOptions
+	command := a.command(verb{key: "cluster.recover", name: "recover", run: func(ctx context.Context, _ []string) error {
+		if a.program.ClusterRecover == nil {
+			return a.failure("error.no-recover")
+		}
+		made, err := a.program.ClusterRecover(ctx, options)
+		if err != nil {
+			return err
+		}
+		// Said even when a program reads the token: without the restart it is good for nothing.
+		if _, err := io.WriteString(a.errs, a.T("cluster.recover.done", "User", plain(made.User), "Endpoint", plain(made.Endpoint), "CA", plain(made.CAFile))+"\n"); err != nil {
+			return err
+		}
+		if a.forPeople() {
+			return a.write(plain(made.Token) + "\n")
+		}
+		return a.print(result{data: made, names: []string{made.User}, sheet: func() *sheet {
+			return &sheet{
+				columns: []heading{{key: "user"}, {key: "id"}, {key: "endpoint"}, {key: "ca-file"}, {key: "token"}},
+				rows:    [][]cell{{{machine: made.User}, {machine: made.ID}, {machine: made.Endpoint}, {machine: made.CAFile}, {machine: made.Token}}},
+			}
+		}})
+	}})
+	flags := command.Flags()
+	flags.StringVar(&options.Directory, "dir", "/etc/coloa", a.T("flag.init.dir"))
+	flags.StringVar(&options.User, "user", "admin", a.T("flag.recover.user"))
 	return command
 }
 
@@ -125,7 +164,10 @@ func (a *app) memberSheet(members []v1.MemberStatus) *sheet {
 		case !member.Voter:
 			part = "member.learner"
 		}
-		applied := number(int64(member.Applied))
+		applied := "" // only the member that answers knows how far it is
+		if member.Applied > 0 {
+			applied = number(int64(member.Applied))
+		}
 		s.rows = append(s.rows, []cell{
 			{machine: member.ID, human: plain(member.ID)}, {machine: member.Address, human: plain(member.Address)},
 			{machine: strings.TrimPrefix(part, "member."), human: a.T(part)}, {machine: applied, human: applied},

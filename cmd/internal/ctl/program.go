@@ -21,6 +21,8 @@ type Program struct {
 	Version string
 	// ClusterInit makes a new cloud on this machine. Without it `coloa cluster init` says that this build cannot.
 	ClusterInit func(context.Context, ClusterInitOptions) (ClusterInitResult, error)
+	// ClusterRecover lets an administrator into the cloud of this machine again. Without it `coloa cluster recover` says that this build cannot.
+	ClusterRecover func(context.Context, ClusterRecoverOptions) (ClusterInitResult, error)
 }
 
 // Exit codes, as promised to scripts.
