@@ -107,6 +107,7 @@ func getVM(t testing.TB, c *client.Client, name string) *v1.VM {
 
 // TestFailOver kills and cuts off controllers under load, and restarts everything, while four machines run.
 func TestFailOver(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	cloud, admin := furnished(t, Options{Controllers: 3, Hosts: 3, SilentAfter: time.Minute, HeartbeatEvery: 200 * time.Millisecond, Raft: quick, KeepLedgers: true,
 		Limits: httpapi.Limits{RatePerToken: -1, RatePerAddress: -1, ConsistentTimeout: 2 * time.Second}})
 	for n := range 4 {

@@ -13,6 +13,7 @@ import (
 
 // TestGuests: what guests and hosts do by themselves, and what becomes of it.
 func TestGuests(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	cloud, admin := furnished(t, Options{Controllers: 1, Hosts: 2, SilentAfter: time.Second, HeartbeatEvery: 100 * time.Millisecond, KeepLedgers: true})
 	_, err := client.Create[v1.PlacementGroup](t.Context(), admin, client.Draft{Name: "apart", Project: "demo", Spec: v1.PlacementGroupSpec{Policy: v1.AntiAffinityHard}})
 	require.NoError(t, err)
