@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -98,7 +99,7 @@ func (a *api) rescue(c *gin.Context, request *request, panicked any) (aborted bo
 		return false
 	}
 	c.Abort()
-	if panicked != http.ErrAbortHandler { // a sentinel that is compared, as net/http does
+	if cause, ok := panicked.(error); !ok || !errors.Is(cause, http.ErrAbortHandler) {
 		request.reference = reference()
 		a.logger.ErrorContext(c.Request.Context(), "panic", "reference", request.reference, "request", request.id, "panic", fmt.Sprint(panicked), "stack", string(debug.Stack()))
 		if !c.Writer.Written() {

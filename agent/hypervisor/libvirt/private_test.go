@@ -75,7 +75,7 @@ func (daemon *daemon) options(cluster string) libvirt.Options {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute) // emulated guests on a busy machine
 	for !condition() {
 		require.False(t, time.Now().After(deadline), "waited in vain until %s", what)
 		time.Sleep(20 * time.Millisecond)

@@ -143,42 +143,45 @@ func (t hostTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	id, _, _ := strings.Cut(r.URL.Host, ":")
 	for _, member := range t.host.cloud.Controllers {
-		handler, alive := member.hostHandler()
-		if member.ID != id || handler == nil {
-			continue
+		if handler, alive := member.hostHandler(); member.ID == id && handler != nil {
+			return t.ask(alive, r, handler)
 		}
-		ctx, cancel := context.WithCancel(r.Context())
-		defer context.AfterFunc(alive, cancel)()
-		defer cancel()
-		inner := r.Clone(ctx)
-		inner.Header.Set(headerHost, t.host.ID)
-		inner.RequestURI = r.URL.RequestURI()
-		inner.RemoteAddr = "192.0.2.1:1"
-		if inner.Body == nil {
-			inner.Body = http.NoBody
-		}
-		recorder := httptest.NewRecorder()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			handler.ServeHTTP(recorder, inner)
-		}()
-		select {
-		case <-done:
-		case <-ctx.Done():
-			if r.Context().Err() != nil {
-				return nil, r.Context().Err()
-			}
-		}
-		if t.host.cut.Load() || alive.Err() != nil {
-			return nil, fmt.Errorf("the line of %s broke before the answer arrived", t.host.Name)
-		}
-		response := recorder.Result()
-		response.Request = r
-		response.Body = io.NopCloser(bytes.NewReader(recorder.Body.Bytes()))
-		return response, nil
 	}
 	return nil, fmt.Errorf("the controller %s does not run", id)
+}
+
+// ask has a controller's handler answer, as long as that controller is alive.
+func (t hostTransport) ask(alive context.Context, r *http.Request, handler http.Handler) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer context.AfterFunc(alive, cancel)()
+	defer cancel()
+	inner := r.Clone(ctx)
+	inner.Header.Set(headerHost, t.host.ID)
+	inner.RequestURI = r.URL.RequestURI()
+	inner.RemoteAddr = "192.0.2.1:1"
+	if inner.Body == nil {
+		inner.Body = http.NoBody
+	}
+	recorder := httptest.NewRecorder()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		handler.ServeHTTP(recorder, inner)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		if r.Context().Err() != nil {
+			return nil, r.Context().Err()
+		}
+	}
+	if t.host.cut.Load() || alive.Err() != nil {
+		return nil, fmt.Errorf("the line of %s broke before the answer arrived", t.host.Name)
+	}
+	response := recorder.Result()
+	response.Request = r
+	response.Body = io.NopCloser(bytes.NewReader(recorder.Body.Bytes()))
+	return response, nil
 }
 
 // agentTransport is how controllers reach the agents' own ports.

@@ -42,7 +42,7 @@ func (c *Client) Get(ctx context.Context, host *v1.Host, path string) (io.ReadCl
 func (c *Client) Dial(ctx context.Context, host *v1.Host, path string) (io.ReadWriteCloser, error) {
 	dialing, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	connection, answer, err := websocket.Dial(dialing, "https://"+host.Status.Address+path, &websocket.DialOptions{HTTPClient: &http.Client{Transport: c.Transport(host.ID)}})
+	connection, answer, err := websocket.Dial(dialing, "https://"+host.Status.Address+path, &websocket.DialOptions{HTTPClient: &http.Client{Transport: c.Transport(host.ID)}}) //nolint:bodyclose // the library has closed it
 	if err != nil {
 		if answer != nil && answer.StatusCode >= 400 {
 			return nil, problemOf(answer)

@@ -147,8 +147,8 @@ func receiptFor(s *state.Snapshot, caller httpapi.Caller, key httpapi.Key, now t
 		return nil, nil, nil
 	}
 	user := caller.User.ID
-	for _, object := range s.By(v1.KindReceipt, "key", state.ReceiptKey(user, key.Key)) {
-		receipt := object.(*v1.Receipt)
+	if found := s.By(v1.KindReceipt, "key", state.ReceiptKey(user, key.Key)); len(found) > 0 {
+		receipt := found[0].(*v1.Receipt)
 		if receipt.Request != key.Request {
 			return nil, nil, v1.NewProblem(v1.CodeKeyReused, "this Idempotency-Key was used for another request").WithField("Idempotency-Key").WithNext("Use a new key for a new request.")
 		}
