@@ -27,11 +27,14 @@ func TestLargestMachine(t *testing.T) {
 	defer func() { require.NoError(t, host.Remove(within(t, time.Minute), machine.ID)) }()
 
 	// The first disk is a copy-on-write clone, as those of the local storage driver are; the second is the seed.
-	base, clone := machine.Disks[0].Path, filepath.Join(folder, "clone.qcow2")
-	output, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, clone).CombinedOutput()
+	base, clone := filepath.Join(folder, "image.qcow2"), filepath.Join(folder, "clone.qcow2")
+	output, err := exec.Command("qemu-img", "convert", "-f", "raw", "-O", "qcow2", machine.Disks[0].Path, base).CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	require.NoError(t, os.Chmod(base, 0o444))
+	output, err = exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, clone).CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	machine.Disks[0] = hypervisor.Disk{
-		Serial: machine.ID[:20], Path: clone, Format: "qcow2",
+		Serial: machine.ID[:20], Path: clone, Format: "qcow2", Backing: base,
 		ReadIOPS: 1000, WriteIOPS: 1000, ReadBytesPerSec: 10 << 20, WriteBytesPerSec: 10 << 20,
 	}
 	for i := 1; i < hypervisor.MaximumDisks; i++ {
