@@ -1,6 +1,9 @@
 package v1
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Kind names a noun.
 type Kind string
@@ -62,4 +65,15 @@ func Define(kind Kind) (Definition, error) {
 		}
 	}
 	return Definition{}, fmt.Errorf("unknown kind %q", kind)
+}
+
+// WordsFor says a kind in the words of a sentence for people.
+func WordsFor(kind Kind) string {
+	switch kind {
+	case KindVM:
+		return "virtual machine"
+	case KindPlacementGroup:
+		return "placement group"
+	}
+	return strings.ToLower(string(kind))
 }

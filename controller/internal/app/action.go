@@ -37,7 +37,7 @@ func (a *App) Act(ctx context.Context, caller httpapi.Caller, ref httpapi.Ref, a
 
 func (r *request) act(old v1.Object, action string, args any) (string, error) {
 	if old.ObjectMeta().Deleting() && old.ObjectKind() != v1.KindOperation {
-		return "", v1.NewProblem(v1.CodeWrongState, "the %s %q is being deleted", words(old.ObjectKind()), old.ObjectMeta().Name)
+		return "", v1.NewProblem(v1.CodeWrongState, "the %s %q is being deleted", v1.WordsFor(old.ObjectKind()), old.ObjectMeta().Name)
 	}
 	switch o := old.(type) {
 	case *v1.VM:

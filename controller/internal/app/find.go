@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/coloa-cloud/coloa/api/httpapi"
 	v1 "github.com/coloa-cloud/coloa/api/v1"
@@ -12,18 +11,8 @@ import (
 )
 
 func notFound(kind v1.Kind, id string) *v1.Problem {
-	return v1.NewProblem(v1.CodeNotFound, "there is no %s %q here", words(kind), id).With("kind", kind).With("name", id).
+	return v1.NewProblem(v1.CodeNotFound, "there is no %s %q here", v1.WordsFor(kind), id).With("kind", kind).With("name", id).
 		WithNext("Check the name and the project; list what there is.")
-}
-
-func words(kind v1.Kind) string {
-	switch kind {
-	case v1.KindVM:
-		return "virtual machine"
-	case v1.KindPlacementGroup:
-		return "placement group"
-	}
-	return strings.ToLower(string(kind))
 }
 
 func denied(verb auth.Verb, object v1.Object) *v1.Problem {
@@ -34,7 +23,7 @@ func denied(verb auth.Verb, object v1.Object) *v1.Problem {
 	if verb == auth.Write {
 		verb = "change"
 	}
-	return v1.NewProblem(v1.CodeDenied, "your role does not allow you to %s this %s", verb, words(object.ObjectKind())).WithNext("%s", next)
+	return v1.NewProblem(v1.CodeDenied, "your role does not allow you to %s this %s", verb, v1.WordsFor(object.ObjectKind())).WithNext("%s", next)
 }
 
 // allowed checks a caller. What may not even be read is not found: nobody learns that it exists.
@@ -140,7 +129,7 @@ func byNameAnywhere(s *state.Snapshot, caller httpapi.Caller, ref httpapi.Ref) (
 			continue
 		}
 		if found != nil {
-			return nil, v1.NewProblem(v1.CodeConflict, "several projects have a %s named %q", words(ref.Kind), ref.ID).WithField("project").WithNext("Say which project you mean.")
+			return nil, v1.NewProblem(v1.CodeConflict, "several projects have a %s named %q", v1.WordsFor(ref.Kind), ref.ID).WithField("project").WithNext("Say which project you mean.")
 		}
 		found = object
 	}
@@ -177,7 +166,7 @@ func need[T v1.Object](s *state.Snapshot, caller httpapi.Caller, kind v1.Kind, p
 		return object, problem.WithField(field)
 	}
 	if found.ObjectMeta().Deleting() {
-		return object, v1.NewProblem(v1.CodeConflict, "%s: the %s %q is being deleted", field, words(kind), found.ObjectMeta().Name).WithField(field)
+		return object, v1.NewProblem(v1.CodeConflict, "%s: the %s %q is being deleted", field, v1.WordsFor(kind), found.ObjectMeta().Name).WithField(field)
 	}
 	return found.(T), nil
 }

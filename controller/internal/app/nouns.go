@@ -54,7 +54,7 @@ var nouns = map[v1.Kind]noun{
 }
 
 func methodNotAllowed(kind v1.Kind) error {
-	return v1.NewProblem(v1.CodeMethodNotAllowed, "a %s cannot be changed in this way", words(kind))
+	return v1.NewProblem(v1.CodeMethodNotAllowed, "a %s cannot be changed in this way", v1.WordsFor(kind))
 }
 
 func specOf[T any](draft httpapi.Draft) T {
@@ -100,7 +100,7 @@ func (a *App) Create(ctx context.Context, caller httpapi.Caller, kind v1.Kind, d
 			}
 			r.meta.Project = project.ID
 		} else if draft.Project != "" {
-			return v1.NewProblem(v1.CodeInvalid, "project: a %s belongs to no project", words(kind)).WithField("project")
+			return v1.NewProblem(v1.CodeInvalid, "project: a %s belongs to no project", v1.WordsFor(kind)).WithField("project")
 		}
 		object, operation, err := create(r)
 		if err != nil {
@@ -193,7 +193,7 @@ func (a *App) Replace(ctx context.Context, caller httpapi.Caller, ref httpapi.Re
 			}
 		}
 		if old.ObjectMeta().Deleting() {
-			return "", v1.NewProblem(v1.CodeWrongState, "the %s %q is being deleted", words(ref.Kind), old.ObjectMeta().Name)
+			return "", v1.NewProblem(v1.CodeWrongState, "the %s %q is being deleted", v1.WordsFor(ref.Kind), old.ObjectMeta().Name)
 		}
 		return replace(r, old)
 	})
@@ -295,7 +295,7 @@ func busy(s *state.Snapshot, objects ...v1.Object) error {
 			}
 		}
 		if open != nil {
-			return v1.NewProblem(v1.CodeBusy, "the operation %s (%s) works on the %s %q", open.ID, open.Spec.Type, words(object.ObjectKind()), meta.Name).
+			return v1.NewProblem(v1.CodeBusy, "the operation %s (%s) works on the %s %q", open.ID, open.Spec.Type, v1.WordsFor(object.ObjectKind()), meta.Name).
 				With("operation", open.ID).With("type", open.Spec.Type).WithNext("Wait until it is finished, or cancel it.")
 		}
 	}

@@ -25,16 +25,6 @@ var invariants = []func(*Snapshot, []Change) error{
 	instancesOnlyMoveForward,
 }
 
-func noun(kind v1.Kind) string {
-	if kind == v1.KindVM {
-		return "virtual machine"
-	}
-	if kind == v1.KindPlacementGroup {
-		return "placement group"
-	}
-	return strings.ToLower(string(kind))
-}
-
 func namesAreUnique(s *Snapshot, changes []Change) error {
 	for _, change := range changes {
 		definition, err := v1.Define(change.Kind)
@@ -44,7 +34,7 @@ func namesAreUnique(s *Snapshot, changes []Change) error {
 		meta := change.New.ObjectMeta()
 		for _, other := range s.listBy(change.Kind, "name", nameKey(meta.Project, meta.Name)) {
 			if other.ObjectMeta().ID != meta.ID {
-				return v1.NewProblem(v1.CodeNameTaken, "there is a %s named %q already", noun(change.Kind), meta.Name).WithField("name").
+				return v1.NewProblem(v1.CodeNameTaken, "there is a %s named %q already", v1.WordsFor(change.Kind), meta.Name).WithField("name").
 					With("kind", change.Kind).With("name", meta.Name).WithNext("Choose another name, or use the one that exists.")
 			}
 		}
@@ -64,14 +54,14 @@ func referencesExist(s *Snapshot, changes []Change) error {
 			for _, id := range reference.IDs(change.New) {
 				target := s.Get(reference.To, id)
 				if target == nil {
-					return v1.NewProblem(v1.CodeConflict, "the %s %s is gone", noun(reference.To), id).WithNext("Read it again and repeat the request.")
+					return v1.NewProblem(v1.CodeConflict, "the %s %s is gone", v1.WordsFor(reference.To), id).WithNext("Read it again and repeat the request.")
 				}
 				// What is being deleted takes nothing new; what refers to it already may still change on its way out.
 				if target.ObjectMeta().Deleting() && change.Old == nil && reference.To != v1.KindOperation {
 					switch change.Kind {
 					case v1.KindTask: // the deletion's own
 					default:
-						return v1.NewProblem(v1.CodeConflict, "the %s %q is being deleted", noun(reference.To), target.ObjectMeta().Name)
+						return v1.NewProblem(v1.CodeConflict, "the %s %q is being deleted", v1.WordsFor(reference.To), target.ObjectMeta().Name)
 					}
 				}
 			}
@@ -130,16 +120,16 @@ func inUse(object v1.Object, by v1.Kind, holders []v1.Object) error {
 	if len(holders) > 3 {
 		list += ", …"
 	}
-	return v1.NewProblem(v1.CodeInUse, "the %s %q is in use by %d %s (%s)", noun(object.ObjectKind()), object.ObjectMeta().Name, len(holders), plural(by, len(holders)), list).
+	return v1.NewProblem(v1.CodeInUse, "the %s %q is in use by %d %s (%s)", v1.WordsFor(object.ObjectKind()), object.ObjectMeta().Name, len(holders), plural(by, len(holders)), list).
 		With("kind", object.ObjectKind()).With("name", object.ObjectMeta().Name).With("count", len(holders)).With("by", by).
 		WithNext("Delete or detach what uses it first.")
 }
 
 func plural(kind v1.Kind, count int) string {
 	if count == 1 {
-		return noun(kind)
+		return v1.WordsFor(kind)
 	}
-	return noun(kind) + "s"
+	return v1.WordsFor(kind) + "s"
 }
 
 func projectsExistAndAreEmpty(s *Snapshot, changes []Change) error {
